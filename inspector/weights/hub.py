@@ -1,0 +1,77 @@
+"""Fetch a Hub repository's safetensors, index and config.json: cache first, nothing else, no code."""
+
+import re
+import sys
+from pathlib import Path
+
+from inspector.errors import CheckpointError
+from inspector.results import show_plain
+from inspector.weights.index import INDEX_SUFFIX
+
+HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(@[\w./-]{1,200})?", re.ASCII)
+WANTED = ["*.safetensors", f"*{INDEX_SUFFIX}", "config.json"]
+IN_SUBFOLDERS = ["*/*"]  # other formats, other precisions, training states
+TOKEN = re.compile(r"hf_\w{20,}")
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether the text has the form `name`, `owner/name` or either with `@revision`."""
+    return HUB_ID.fullmatch(model) is not None and ".." not in model
+
+
+def fetch(model: str) -> Path:
+    """The local folder of `owner/name[@revision]`, whose name is the commit; fetched when not cached.
+
+    Raises CheckpointError when the repository, the revision or the network is not to be had; a
+    token never stands in the message.
+    """
+    import huggingface_hub as hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, _, revision = model.partition("@")
+    if not sys.stderr.isatty():
+        hub.utils.disable_progress_bars()
+
+    def snapshot(local_files_only: bool) -> Path:
+        return Path(
+            hub.snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=WANTED,
+                ignore_patterns=IN_SUBFOLDERS,
+                local_files_only=local_files_only,
+            )
+        )
+
+    try:
+        folder = snapshot(local_files_only=True)
+        if _complete(folder):
+            return folder
+    except LocalEntryNotFoundError:
+        pass  # not cached: ask the Hub
+    except ValueError as error:
+        raise CheckpointError(f"{show_plain(model)} is no Hub id: {_told(error)}") from None
+    try:
+        return snapshot(local_files_only=False)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{show_plain(model)}: no such path here, and the Hub gave no such repository "
+            f"({type(error).__name__}: {_told(error)}). Check the id and the network; for a gated or "
+            "private repository log in with `hf auth login` or set HF_TOKEN."
+        ) from None
+
+
+def _complete(folder: Path) -> bool:
+    """Whether a cached snapshot holds what its indexes list, or any safetensors file at all."""
+    from inspector.weights.index import read_index
+    from inspector.weights.problems import Log
+
+    indexes = [read_index(path, Log()) for path in folder.glob(f"*{INDEX_SUFFIX}")]
+    listed = {file for index in indexes if index for file in index.weight_map.values()}
+    if listed:
+        return all((folder / Path(file).name).is_file() for file in listed)
+    return any(folder.glob("*.safetensors"))
+
+
+def _told(error: Exception) -> str:
+    return TOKEN.sub("hf_…", show_plain(str(error).split("\n")[0], 200))

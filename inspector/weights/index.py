@@ -1,0 +1,146 @@
+"""Which files of a directory belong to the checkpoint: the shard index checked before any is opened."""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from inspector.results import show_plain
+from inspector.weights.header import Header, TensorEntry
+from inspector.weights.problems import Log
+
+INDEX_SUFFIX = ".safetensors.index.json"
+INDEX_CAP = 256_000_000  # bytes
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Index:
+    """A shard index: tensor name -> file name as the author states it, and the stated total."""
+
+    file: str
+    weight_map: dict[str, str]
+    total_size: Any
+
+
+def read_index(path: Path, log: Log) -> Index | None:
+    """The index at `path`; None, with a finding, when it maps no names to files."""
+    if (size := path.stat().st_size) > INDEX_CAP:
+        log.add("IX-CAP", path.name, f"the index has {size:,} bytes, the limit is {INDEX_CAP:,}")
+        return None
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, 4301 digits
+        log.add("IX-JSON", path.name, f"the index is not JSON: {show_plain(str(error))}")
+        return None
+    stated = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(stated, dict) or not all(isinstance(f, str) for f in stated.values()):
+        log.add("IX-MAP", path.name, "`weight_map` is not an object of tensor name -> file name")
+        return None
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict):
+        log.add("IX-NO-METADATA", path.name, "the index states no `metadata`")
+        metadata = {}
+    return Index(file=path.name, weight_map=stated, total_size=metadata.get("total_size"))
+
+
+def shards(folder: Path, index: Index, log: Log) -> list[Path]:
+    """The files the index points to that are safe to open and are there, in name order."""
+    safe = []
+    for target, tensors in sorted(Counter(index.weight_map.values()).items()):
+        where = f"{index.file}: {show_plain(target)}"
+        if (why := _refusal(folder, target)) is not None:
+            id, statement = why
+            log.add(id, where, f"{statement}; {tensors} tensors are said to be in it", tensors=tensors)
+        elif not (folder / target).is_file():
+            log.add(
+                "IX-MISSING-SHARD",
+                where,
+                f"the file is not there; {tensors} tensors are said to be in it",
+                tensors=tensors,
+            )
+        else:
+            safe.append(folder / target)
+    return safe
+
+
+def _refusal(folder: Path, target: str) -> tuple[str, str] | None:
+    """(finding id, reason) why an index target is not opened; None when it may be."""
+    if "\0" in target or target != Path(target).name or "\\" in target or ":" in target:
+        return "IX-TARGET", "the target is not a plain file name of this directory"
+    if target.endswith(PICKLE_SUFFIXES):
+        return "IX-PICKLE", "the target is a pickle, which can run code when opened"
+    if not target.endswith(".safetensors"):
+        return "IX-TARGET", "the target is not a .safetensors file"
+    if not stays_inside(folder / target):
+        return "IX-TARGET", "the target is a link that leads out of the directory"
+    return None
+
+
+def stays_inside(path: Path) -> bool:
+    """Whether a file, links resolved, lies in its own directory or in its Hub cache's blobs."""
+    folder, target = path.parent.resolve(), path.resolve()
+    if target.is_relative_to(folder):
+        return True
+    return folder.parent.name == "snapshots" and target.is_relative_to(folder.parent.parent / "blobs")
+
+
+def check_against_headers(
+    index: Index, headers: list[Header], entries: list[TensorEntry], log: Log
+) -> None:
+    """One finding per disagreement between the index and the headers of the shards that are here."""
+    read = {header.file for header in headers}
+    found: dict[str, set[str]] = {}
+    for entry in entries:
+        found.setdefault(entry.name, set()).add(entry.file)
+    for name, files in found.items():
+        stated = index.weight_map.get(name)
+        where = f"{index.file}: {show_plain(name)}"
+        if stated is None:
+            log.add("IX-UNLISTED-TENSOR", where, f"{min(files)} holds it, the index does not list it")
+        elif stated not in files:
+            log.add("IX-MOVED-TENSOR", where, f"the index puts it in {show_plain(stated)}, it is in {min(files)}")
+    for name, stated in index.weight_map.items():
+        if stated in read and name not in found:
+            log.add(
+                "IX-MISSING-TENSOR",
+                f"{index.file}: {show_plain(name)}",
+                f"the index puts it in {show_plain(stated)}, no file holds it",
+            )
+    actual = sum(entry.bytes for entry in entries)
+    complete = read == set(index.weight_map.values())
+    if complete and index.total_size is not None and index.total_size != actual:
+        log.add(
+            "IX-TOTAL",
+            index.file,
+            f"the index states {show_plain(str(index.total_size), 30)} bytes in all, the headers add up to {actual:,}",
+            stated=show_plain(str(index.total_size), 30),
+            actual=actual,
+        )
+
+
+def mark_twice(entries: list[TensorEntry], index: Index | None, log: Log) -> list[TensorEntry]:
+    """Of tensors that several files hold, all but the one the index (or file order) means, marked."""
+    weight_map = index.weight_map if index else {}
+    files: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.file not in files.setdefault(entry.name, []):
+            files[entry.name].append(entry.file)
+    meant = {}
+    for name, holders in files.items():
+        stated = weight_map.get(name)
+        meant[name] = stated if stated in holders else holders[0]
+        if len(holders) > 1:
+            log.add(
+                "IX-TWICE",
+                show_plain(name),
+                f"{len(holders)} files hold it; {meant[name]} is read",
+                files=holders[:20],
+            )
+    return [
+        entry
+        if entry.file == meant[entry.name]
+        else dataclasses.replace(entry, unreadable=f"{meant[entry.name]} holds a tensor of the same name")
+        for entry in entries
+    ]

@@ -1,0 +1,372 @@
+"""From counts to exact answers: moments, order statistics, distinct values, entropy."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt64
+
+from inspector.weights import counts as kernels
+from inspector.weights.formats import FORMATS, Top, decode, pattern_dtype, top
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+SIGMAS = (3, 6)
+GATHER = 2**23  # elements of a wide tensor that are sorted out at a time: 16 MB of 32-bit ones
+NLOGN = np.arange(256) * np.log2(np.maximum(np.arange(256), 1))
+
+Chunks = Callable[[], Iterator[Int[np.ndarray, " n"]]]
+"""Gives the patterns of a tensor from the start, a chunk at a time; called once per pass."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Count, mean, central sums M2 to M4 and sum of magnitudes of finite values, in float64.
+
+    They add up over parts (Pebay 2008, SAND2008-6212, eq. 2.1 with k = 2..4).
+    """
+
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    m3: float = 0.0
+    m4: float = 0.0
+    l1: float = 0.0
+
+    @classmethod
+    def of_rows(cls, rows: Float[np.ndarray, "blocks 6"]) -> "Moments":
+        """The moments of the union of parts, one row (n, mean, M2, M3, M4, sum |x|) per part."""
+        n, mean, m2, m3, m4, l1 = rows[rows[:, 0] > 0].T
+        total = math.fsum(n)
+        if not total:
+            return cls()
+        with np.errstate(over="ignore", invalid="ignore"):  # told as "not finite" by whoever reads
+            centre = _sum(n * mean) / total
+            d = mean - centre
+            return cls(
+                n=int(total),
+                mean=centre,
+                m2=_sum(m2 + n * d**2),
+                m3=_sum(m3 + 3 * d * m2 + n * d**3),
+                m4=_sum(m4 + 4 * d * m3 + 6 * d**2 * m2 + n * d**4),
+                l1=_sum(l1),
+            )
+
+    @classmethod
+    def of_values(
+        cls, values: Float[np.ndarray, " n"], counts: UInt64[np.ndarray, " n"]
+    ) -> "Moments":
+        """The moments of finite `values` of which each stands `counts` times."""
+        weight = counts.astype(np.float64)
+        total = float(weight.sum())
+        if not total:
+            return cls()
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre = _sum(weight * values) / total
+            d = values - centre
+            square = weight * d**2
+            return cls(
+                n=int(total),
+                mean=centre,
+                m2=_sum(square),
+                m3=_sum(square * d),
+                m4=_sum(square * d**2),
+                l1=_sum(weight * np.abs(values)),
+            )
+
+    def row(self) -> tuple[float, ...]:
+        """As a row for `of_rows`."""
+        return (float(self.n), self.mean, self.m2, self.m3, self.m4, self.l1)
+
+
+def _sum(values: Float[np.ndarray, " n"]) -> float:
+    """The exactly rounded sum; NaN or infinity where a term is, never an error."""
+    total = float(values.sum())
+    return math.fsum(values) if math.isfinite(total) else total
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Tally:
+    """All a tensor's elementwise answers.
+
+    `top` counts the patterns' high 16 bits (all bits of narrower formats). Order statistics and
+    counts beyond k standard deviations are over finite values, and None where there are none.
+    `distinct` counts stored bit patterns; `nlogn` is the sum of c log2 c over their counts c.
+    """
+
+    dtype: str
+    n: int
+    top: UInt64[np.ndarray, " bins"]
+    moments: Moments
+    zeros: int
+    nan: int
+    inf: int
+    subnormals: int
+    distinct: int
+    nlogn: float
+    minimum: float | None
+    maximum: float | None
+    quantiles: tuple[float, ...] | None
+    beyond: tuple[int, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Refined:
+    """What the bits below the top say: totals over all bins, and the bins asked for in full."""
+
+    distinct: int
+    nlogn: float
+    bins: dict[int, tuple[Int[np.ndarray, " patterns"], Int[np.ndarray, " patterns"]]]
+
+
+def tally_counts(dtype: str, counts: UInt64[np.ndarray, " bins"]) -> Tally:
+    """The answers for a format of up to 16 bits from the counts of all its patterns."""
+    used = np.flatnonzero(counts)
+    c = counts[used].astype(np.float64)
+    values = top(dtype).values[used]
+    finite = top(dtype).finite[used]
+    moments = Moments.of_values(values[finite], counts[used][finite])
+    nothing = _Refined(distinct=len(used), nlogn=_sum(c * np.log2(c)), bins={})
+    return _answers(dtype, counts, moments, nothing)
+
+
+def tally_stream(dtype: str, chunks: Chunks) -> Tally:
+    """The answers for a 32- or 64-bit format: one pass for moments and high bits, one or more below."""
+    form = FORMATS[dtype]
+    shift = form.bits - 16
+    value_type = f"{dict(int='i', uint='u', float='f')[form.kind]}{form.bits // 8}"
+    counts = np.zeros(1 << 16, dtype=np.uint64)
+    rows = [np.zeros((0, 6))]
+    for patterns in chunks():
+        kernels.count_high(patterns, shift, counts)
+        rows.append(np.zeros((-(-len(patterns) // kernels.BLOCK), 6)))
+        kernels.block_moments(patterns.view(value_type), rows[-1])
+    moments = Moments.of_rows(np.concatenate(rows))
+    wanted = _wanted(dtype, counts, moments)
+    refine = _refine_32 if form.bits == 32 else _refine_64
+    return _answers(dtype, counts, moments, refine(counts, wanted, chunks))
+
+
+def _wanted(dtype: str, counts: UInt64[np.ndarray, " bins"], moments: Moments) -> frozenset[int]:
+    """The high bins whose inside an answer depends on."""
+    layout = top(dtype)
+    ranked = np.flatnonzero(counts)
+    wanted = set(np.flatnonzero((layout.tiny | ~layout.finite) & (counts > 0)).tolist())
+    order, ends = _finite_order(layout, counts)
+    if moments.n:
+        for rank in _ranks(moments.n):
+            wanted.add(int(order[np.searchsorted(ends, rank, side="right")]))
+        first, last = _edges(dtype, ranked)
+        for sigma in SIGMAS:
+            wanted.update(ranked[_mixed(first, last, moments, sigma)].tolist())
+    return frozenset(wanted)
+
+
+def _ranks(n: int) -> list[int]:
+    """Positions among n ordered values: lowest, numpy's `inverted_cdf` quantiles, highest."""
+    return [0, *(max(math.ceil(n * q - 1), 0) for q in QUANTILES), n - 1]
+
+
+def _finite_order(
+    layout: Top, counts: UInt64[np.ndarray, " bins"]
+) -> tuple[Int[np.ndarray, " used"], Int[np.ndarray, " used"]]:
+    """The used bins of finite values by value, and how many values lie up to the end of each."""
+    order = layout.order[layout.finite[layout.order] & (counts[layout.order] > 0)]
+    return order, np.cumsum(counts[order].astype(np.int64))
+
+
+def _edges(
+    dtype: str, bins: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """The value of the first and of the last pattern of each high bin."""
+    low_bits = np.uint64(FORMATS[dtype].bits - FORMATS[dtype].top_bits)
+    first = bins.astype(np.uint64) << low_bits
+    with np.errstate(invalid="ignore"):
+        last = decode(dtype, first | ((np.uint64(1) << low_bits) - np.uint64(1)))
+        return decode(dtype, first), last
+
+
+def _is_beyond(values: Float[np.ndarray, " n"], moments: Moments, sigma: int) -> Bool[np.ndarray, " n"]:
+    """Which values lie more than `sigma` (population) standard deviations from the mean."""
+    with np.errstate(invalid="ignore"):
+        beyond: Bool[np.ndarray, " n"] = np.abs(values - moments.mean) > sigma * math.sqrt(
+            moments.m2 / moments.n
+        )
+    return beyond
+
+
+def _mixed(
+    first: Float[np.ndarray, " n"], last: Float[np.ndarray, " n"], moments: Moments, sigma: int
+) -> Bool[np.ndarray, " n"]:
+    """The bins that may hold values on both sides of a k-sigma bound, by their first and last value."""
+    beyond = _is_beyond(first, moments, sigma)
+    same_side = (first > moments.mean) == (last > moments.mean)
+    mixed: Bool[np.ndarray, " n"] = (beyond != _is_beyond(last, moments, sigma)) | (beyond & ~same_side)
+    return mixed & np.isfinite(first)
+
+
+def _refine_32(
+    counts: UInt64[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
+) -> _Refined:
+    """Low halves of 32-bit patterns laid out by high half, as many bins at a time as GATHER holds."""
+    distinct, nlogn, bins = 0, 0.0, {}
+    table = np.zeros(1 << 16, dtype=np.uint32)
+    for group in _groups(counts):
+        begin = np.concatenate([[0], np.cumsum(counts[group].astype(np.int64))])
+        if begin[-1] > GATHER:  # a single bin too large to lay out: count it in place
+            below = np.zeros(1 << 16, dtype=np.uint64)
+            for patterns in chunks():
+                kernels.count_below(patterns, 0, int(group[0]), below)
+            used = np.flatnonzero(below)
+            distinct += len(used)
+            nlogn += float((below[used] * np.log2(below[used])).sum())
+            bins[int(group[0])] = (used, below[used].astype(np.int64))
+            continue
+        position = np.full(1 << 16, -1, dtype=np.int64)
+        position[group] = begin[:-1]
+        low = np.empty(begin[-1], dtype=np.uint16)
+        for patterns in chunks():
+            kernels.scatter(patterns, 16, position, low)
+        more, total = kernels.tally_bins(low, begin, table, NLOGN)
+        distinct, nlogn = distinct + more, nlogn + total
+        for i in np.flatnonzero(np.isin(group, list(wanted))):
+            inside = np.bincount(low[begin[i] : begin[i + 1]], minlength=1 << 16)
+            bins[int(group[i])] = (np.flatnonzero(inside), inside[inside > 0])
+    return _Refined(distinct=distinct, nlogn=nlogn, bins=bins)
+
+
+def _groups(counts: UInt64[np.ndarray, " bins"]) -> Iterator[Int[np.ndarray, " group"]]:
+    """Runs of used bins with at most GATHER elements together; a larger bin stands alone."""
+    used = np.flatnonzero(counts)
+    start, held = 0, 0
+    for i, count in enumerate(counts[used].tolist()):
+        if held and held + count > GATHER:
+            yield used[start:i]
+            start, held = i, 0
+        held += count
+    if held:
+        yield used[start:]
+
+
+def _refine_64(
+    counts: UInt64[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
+) -> _Refined:
+    """64-bit patterns gathered by leading bits and sorted; bins too large are split 16 bits down."""
+    distinct, nlogn = 0, 0.0
+    bins: dict[int, list[tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]]] = {}
+    pending = [(0, 48, counts)]  # (leading bits, bits left below, counts of the next 16)
+    while pending:
+        prefix, shift, below = pending.pop()
+        for group in _groups(below):
+            first, last = (prefix << 16) | int(group[0]), (prefix << 16) | int(group[-1])
+            size = int(below[group].sum())
+            if size > GATHER and shift:
+                deeper = np.zeros(1 << 16, dtype=np.uint64)
+                for patterns in chunks():
+                    kernels.count_below(patterns, np.uint64(shift - 16), np.uint64(first), deeper)
+                pending.append((first, shift - 16, deeper))
+                continue
+            if shift:
+                within = [p[(p >> shift >= first) & (p >> shift <= last)] for p in chunks()]
+                patterns, c = np.unique(np.concatenate(within), return_counts=True)
+            else:
+                patterns = (np.uint64(prefix) << np.uint64(16)) | group.astype(np.uint64)
+                c = below[group].astype(np.int64)
+            distinct += len(patterns)
+            nlogn += float((c * np.log2(c)).sum())
+            tops = (patterns >> np.uint64(48)).astype(np.int64)
+            for bin in wanted.intersection(np.unique(tops).tolist()):
+                inside = tops == bin
+                below_top = patterns[inside] & np.uint64((1 << 48) - 1)
+                bins.setdefault(bin, []).append((below_top.astype(np.int64), c[inside]))
+    return _Refined(distinct=distinct, nlogn=nlogn, bins={b: _joined(parts) for b, parts in bins.items()})
+
+
+def _joined(
+    parts: Sequence[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]],
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    patterns = np.concatenate([p for p, _ in parts])
+    order = np.argsort(patterns)
+    return patterns[order], np.concatenate([c for _, c in parts])[order]
+
+
+def _answers(
+    dtype: str, counts: UInt64[np.ndarray, " bins"], moments: Moments, refined: _Refined
+) -> Tally:
+    layout = top(dtype)
+    form = FORMATS[dtype]
+    low_bits = form.bits - form.top_bits
+
+    def inside(bin: int) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+        """Values of a bin, lowest first, and how often each stands."""
+        if not low_bits:
+            return layout.values[bin : bin + 1], counts[bin : bin + 1].astype(np.int64)
+        low, c = refined.bins[bin]
+        if layout.backwards[bin]:
+            low, c = low[::-1], c[::-1]
+        with np.errstate(invalid="ignore"):
+            return decode(dtype, (np.uint64(bin) << np.uint64(low_bits)) | low.astype(np.uint64)), c
+
+    used = np.flatnonzero(counts)
+    zeros = inf = 0
+    for bin in used[layout.tiny[used]].tolist():
+        values, c = inside(bin)
+        zeros += int(c[values == 0].sum())
+    for bin in used[~layout.finite[used]].tolist():
+        values, c = inside(bin)
+        inf += int(c[np.isinf(values)].sum())
+    tiny = int(counts[layout.tiny].sum())
+    not_finite = int(counts[~layout.finite].sum())
+    ordered, beyond = _order_statistics(dtype, counts, moments, inside)
+    return Tally(
+        dtype=dtype,
+        n=int(counts.sum()),
+        top=counts,
+        moments=moments,
+        zeros=zeros,
+        nan=not_finite - inf,
+        inf=inf,
+        subnormals=tiny - zeros if form.kind == "float" else 0,
+        distinct=refined.distinct,
+        nlogn=refined.nlogn,
+        minimum=ordered[0] if ordered else None,
+        maximum=ordered[-1] if ordered else None,
+        quantiles=ordered[1:-1] if ordered else None,
+        beyond=beyond,
+    )
+
+
+def _order_statistics(
+    dtype: str,
+    counts: UInt64[np.ndarray, " bins"],
+    moments: Moments,
+    inside: Callable[[int], tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]],
+) -> tuple[tuple[float, ...] | None, tuple[int, ...] | None]:
+    """(values at _ranks, counts beyond SIGMAS); None of either where the mean is not finite."""
+    if not moments.n:
+        return None, None
+    order, ends = _finite_order(top(dtype), counts)
+    ordered = []
+    for rank in _ranks(moments.n):
+        at = int(np.searchsorted(ends, rank, side="right"))
+        values, c = inside(int(order[at]))
+        before = int(ends[at - 1]) if at else 0
+        value = values[np.searchsorted(np.cumsum(c), rank - before, side="right")]
+        ordered.append(float(value) + 0.0)  # minus zero becomes zero
+    if not math.isfinite(moments.m2):
+        return tuple(ordered), None
+    first, last = _edges(dtype, order)
+    beyond = []
+    for sigma in SIGMAS:
+        mixed = _mixed(first, last, moments, sigma)
+        total = int(counts[order[_is_beyond(first, moments, sigma) & ~mixed]].sum())
+        for bin in order[mixed].tolist():
+            values, c = inside(bin)
+            total += int(c[_is_beyond(values, moments, sigma)].sum())
+        beyond.append(total)
+    return tuple(ordered), tuple(beyond)
+
+
+def patterns_of(dtype: str, raw: np.ndarray) -> np.ndarray:
+    """Raw bytes as patterns; a copy only where they do not lie on a multiple of the size."""
+    return raw.view(pattern_dtype(dtype))

@@ -134,9 +134,12 @@ class Records(Sequence[R], Generic[R]):
         """The records as a table, one column per field, also when there are no records."""
         import pandas as pd
 
-        columns = [field.name for field in dataclasses.fields(self.record_type)]  # type: ignore[arg-type]
-        rows = [[getattr(record, column) for column in columns] for record in self.records]
-        return pd.DataFrame(rows, columns=columns)
+        fields = dataclasses.fields(self.record_type)  # type: ignore[arg-type]
+        columns = {f.name: [getattr(record, f.name) for record in self.records] for f in fields}
+        whole = {int: "int64", int | None: "Int64"}  # a missing count must not become a float
+        return pd.DataFrame(
+            {f.name: pd.Series(columns[f.name], dtype=whole.get(f.type)) for f in fields}  # type: ignore[arg-type]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain JSON values; NaN and infinities are None with a Finding."""

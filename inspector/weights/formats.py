@@ -101,13 +101,12 @@ def _decode_small_float(form: Format, patterns: Int[np.ndarray, " n"]) -> Float[
 class Top:
     """The high bins of a dtype, one per value of its top bits; all arrays have one entry per bin.
 
-    `order` lists the bins by the value they hold, lowest first, with those of NaN and infinities
-    at both ends; `backwards` marks bins in which a larger remaining pattern is a smaller value;
+    `rank` is the place of a bin by the value it holds, lowest first; `backwards` marks bins in which a larger remaining pattern is a smaller value;
     `finite` those that hold finite values only, `tiny` those of the lowest exponent (zeros and
     subnormals). `values` is the value of each bin's first pattern.
     """
 
-    order: Int[np.ndarray, " bins"]
+    rank: Int[np.ndarray, " bins"]
     values: Float[np.ndarray, " bins"]
     backwards: Bool[np.ndarray, " bins"]
     finite: Bool[np.ndarray, " bins"]
@@ -137,7 +136,7 @@ def top(dtype: str) -> Top:
     if low_bits and not is_float:
         tiny = bins == 0
     return Top(
-        order=np.argsort(key, kind="stable"),
+        rank=key,
         values=values,
         backwards=backwards,
         finite=np.isfinite(values),

@@ -68,6 +68,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "WT-CODES": ("warning", "These are stored codes, not weights: their scale tensor is not applied."),
     "WT-CONSTANT": ("info", "Shape statistics need spread: skewness and kurtosis do not exist here."),
     "WT-EMPTY": ("info", "The tensor holds no values, so it has no statistics."),
+    "WT-RANGE": ("warning", "Values near the limits of 64-bit floats are no weights: look at the file."),
     "WT-UNREAD": ("error", "Its bytes could not be read as numbers; the reason stands in the statement."),
     "WT-OUTLIER": ("info", "Its size or tails differ from tensors of the same role: look at it first."),
     # the names

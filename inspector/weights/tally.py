@@ -150,15 +150,15 @@ def tally_stream(dtype: str, chunks: Chunks) -> Tally:
 def _wanted(dtype: str, counts: UInt64[np.ndarray, " bins"], moments: Moments) -> frozenset[int]:
     """The high bins whose inside an answer depends on."""
     layout = top(dtype)
-    ranked = np.flatnonzero(counts)
-    wanted = set(np.flatnonzero((layout.tiny | ~layout.finite) & (counts > 0)).tolist())
+    used = np.flatnonzero(counts)
+    wanted = set(used[layout.tiny[used] | ~layout.finite[used]].tolist())
     order, ends = _finite_order(layout, counts)
     if moments.n:
         for rank in _ranks(moments.n):
             wanted.add(int(order[np.searchsorted(ends, rank, side="right")]))
-        first, last = _edges(dtype, ranked)
+        first, last = _edges(dtype, order)
         for sigma in SIGMAS:
-            wanted.update(ranked[_mixed(first, last, moments, sigma)].tolist())
+            wanted.update(order[_mixed(first, last, moments, sigma)].tolist())
     return frozenset(wanted)
 
 
@@ -171,7 +171,9 @@ def _finite_order(
     layout: Top, counts: UInt64[np.ndarray, " bins"]
 ) -> tuple[Int[np.ndarray, " used"], Int[np.ndarray, " used"]]:
     """The used bins of finite values by value, and how many values lie up to the end of each."""
-    order = layout.order[layout.finite[layout.order] & (counts[layout.order] > 0)]
+    used = np.flatnonzero(counts)
+    used = used[layout.finite[used]]
+    order = used[np.argsort(layout.rank[used])]
     return order, np.cumsum(counts[order].astype(np.int64))
 
 
@@ -230,8 +232,7 @@ def _refine_32(
         more, total = kernels.tally_bins(low, begin, table, NLOGN)
         distinct, nlogn = distinct + more, nlogn + total
         for i in np.flatnonzero(np.isin(group, list(wanted))):
-            inside = np.bincount(low[begin[i] : begin[i + 1]], minlength=1 << 16)
-            bins[int(group[i])] = (np.flatnonzero(inside), inside[inside > 0])
+            bins[int(group[i])] = np.unique(low[begin[i] : begin[i + 1]], return_counts=True)
     return _Refined(distinct=distinct, nlogn=nlogn, bins=bins)
 
 

@@ -1,0 +1,269 @@
+"""What a model is made of: its layers, roles and kinds as populations, and who stands out."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt64
+
+from inspector.weights.architecture import Placement
+from inspector.weights.formats import FORMATS, decode, top
+from inspector.weights.header import TensorEntry
+from inspector.weights.statistics import TensorStatistics, shape_of
+from inspector.weights.tally import QUANTILES, Moments, Tally
+
+NOT_PARAMETERS = ("buffer", "scale")
+FEWEST_PEERS = 5
+FAR = 5.0  # robust standard deviations from the median of the peers (1.4826 MAD), and
+FACTOR = 2.0  # at least this factor from it: a tight family must not make small things large
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GroupStatistics:
+    """Many tensors as one population: the model, or its tensors of one layer, role or kind.
+
+    `by` says which of layer, role and kind are set; a layer of None is what stands outside blocks.
+
+    Moments, extremes and counts are exact. Quantiles are exact up to 16-bit dtypes; with wider
+    ones each lies within `quantile_error` of the truth (their 16 leading bits are counted).
+    """
+
+    by: str
+    layer: int | None
+    role: str | None
+    kind: str | None
+    tensors: int
+    parameters: int
+    share: float
+    bytes: int
+    mean: float | None
+    std: float | None
+    skewness: float | None
+    kurtosis: float | None
+    min: float | None
+    max: float | None
+    l1: float | None
+    l2: float | None
+    rms: float | None
+    zeros: int
+    nan: int
+    inf: int
+    subnormals: int
+    q01: float | None
+    q05: float | None
+    q25: float | None
+    q50: float | None
+    q75: float | None
+    q95: float | None
+    q99: float | None
+    quantile_error: float | None
+
+
+class Group:
+    """Adds tallies up; what it holds does not grow with the number of tensors."""
+
+    def __init__(self) -> None:
+        self.tensors = self.bytes = self.zeros = self.nan = self.inf = self.subnormals = self.n = 0
+        self.moments = Moments()
+        self.minimum, self.maximum = math.inf, -math.inf
+        self.top: dict[str, UInt64[np.ndarray, " bins"]] = {}
+
+    def add(self, entry: TensorEntry, tally: Tally) -> None:
+        """Take one tensor in."""
+        self.tensors += 1
+        self.bytes += entry.bytes
+        if tally.minimum is not None and tally.maximum is not None:
+            self.minimum = min(self.minimum, tally.minimum)
+            self.maximum = max(self.maximum, tally.maximum)
+        self._add_counts(tally, {tally.dtype: tally.top})
+
+    def absorb(self, other: "Group") -> None:
+        """Take all tensors of another group in."""
+        self.tensors += other.tensors
+        self.bytes += other.bytes
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+        self._add_counts(other, other.top)
+
+    def _add_counts(
+        self, other: "Tally | Group", tops: Mapping[str, UInt64[np.ndarray, " bins"]]
+    ) -> None:
+        for field in ("zeros", "nan", "inf", "subnormals", "n"):
+            setattr(self, field, getattr(self, field) + getattr(other, field))
+        self.moments = Moments.of_rows(np.array([self.moments.row(), other.moments.row()]))
+        for dtype, counts in tops.items():
+            if dtype in self.top:
+                self.top[dtype] += counts
+            else:
+                self.top[dtype] = counts.copy()
+
+    def statistics(
+        self,
+        parameters: int,
+        by: str,
+        layer: int | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+    ) -> GroupStatistics:
+        """The record of the group; `parameters` is what its share is of."""
+        middle, error = self._quantiles()
+        return GroupStatistics(
+            by=by,
+            layer=layer,
+            role=role,
+            kind=kind,
+            tensors=self.tensors,
+            parameters=self.n,
+            share=self.n / parameters if parameters else 0.0,
+            bytes=self.bytes,
+            **dataclasses.asdict(shape_of(self.moments)),
+            min=self.minimum if self.moments.n else None,
+            max=self.maximum if self.moments.n else None,
+            zeros=self.zeros,
+            nan=self.nan,
+            inf=self.inf,
+            subnormals=self.subnormals,
+            **dict(zip(("q01", "q05", "q25", "q50", "q75", "q95", "q99"), middle, strict=True)),
+            quantile_error=error,
+        )
+
+    def _quantiles(self) -> tuple[Sequence[float | None], float | None]:
+        """(middle of the range each quantile lies in, the widest half range)."""
+        if not self.moments.n:
+            return (None,) * len(QUANTILES), None
+        low, high, counts = bins_by_value(self.top)
+        first, last = weighted_quantiles(low, counts), weighted_quantiles(high, counts)
+        return [(a + b) / 2 for a, b in zip(first, last, strict=True)], max(
+            (b - a) / 2 for a, b in zip(first, last, strict=True)
+        )
+
+
+def bins_by_value(
+    tops: dict[str, UInt64[np.ndarray, " bins"]],
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], UInt64[np.ndarray, " n"]]:
+    """(lowest value, highest value, count) of every used bin of finite values, over all dtypes."""
+    lows, highs, counts = [], [], []
+    for dtype, count in tops.items():
+        bins = np.flatnonzero((count > 0) & top(dtype).finite)
+        low_bits = np.uint64(FORMATS[dtype].bits - FORMATS[dtype].top_bits)
+        first = bins.astype(np.uint64) << low_bits
+        ends = decode(dtype, first), decode(dtype, first | ((np.uint64(1) << low_bits) - np.uint64(1)))
+        lows.append(np.minimum(*ends))
+        highs.append(np.maximum(*ends))
+        counts.append(count[bins])
+    return np.concatenate(lows), np.concatenate(highs), np.concatenate(counts)
+
+
+def weighted_quantiles(
+    values: Float[np.ndarray, " n"],
+    counts: UInt64[np.ndarray, " n"],
+    at: Iterable[float] = QUANTILES,
+) -> list[float]:
+    """The order statistics x[ceil(n q)] of values that each stand `counts` times."""
+    order = np.argsort(values, kind="stable")
+    ends = np.cumsum(counts[order].astype(np.int64))
+    n = int(ends[-1])
+    ranks = [max(math.ceil(n * q - 1), 0) for q in at]
+    return [float(values[order[np.searchsorted(ends, r, side="right")]]) + 0.0 for r in ranks]
+
+
+class Census:
+    """Sorts tensors into populations as they come."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[int | None, str], Group] = {}
+        self._roles: dict[str, Group] = {}
+
+    def add(self, entry: TensorEntry, placement: Placement, tally: Tally) -> None:
+        """Take one tensor in; buffers, scales and second names of a tied matrix are no parameters."""
+        if placement.kind in NOT_PARAMETERS or placement.alias_of is not None:
+            return
+        self._cells.setdefault((placement.layer, placement.kind), Group()).add(entry, tally)
+        self._roles.setdefault(placement.role, Group()).add(entry, tally)
+
+    def records(self) -> list[GroupStatistics]:
+        """The model, then by kind, by role, by layer, and by layer and kind."""
+        model = _union(self._cells.values())
+        n = model.n
+        kinds = sorted({kind for _, kind in self._cells})
+        layers = sorted({layer for layer, _ in self._cells if layer is not None})
+        records = [model.statistics(n, "model")]
+        for kind in kinds:
+            group = _union(g for (_, k), g in self._cells.items() if k == kind)
+            records.append(group.statistics(n, "kind", kind=kind))
+        for role, group in self._roles.items():
+            records.append(group.statistics(n, "role", role=role))
+        for layer in [*layers, None]:
+            cells = {k: g for (at, k), g in self._cells.items() if at == layer}
+            if cells:
+                records.append(_union(cells.values()).statistics(n, "layer", layer=layer))
+                records += [
+                    group.statistics(n, "layer and kind", layer=layer, kind=kind)
+                    for kind, group in sorted(cells.items())
+                ]
+        return records
+
+
+def _union(groups: Iterable[Group]) -> Group:
+    union = Group()
+    for group in groups:
+        union.absorb(group)
+    return union
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StandOut:
+    """A tensor whose `measure` is far from that of the same role and kind in other layers.
+
+    `distance` is in robust standard deviations (1.4826 MAD) of the log over `peers` tensors.
+    """
+
+    name: str
+    layer: int | None
+    role: str
+    kind: str
+    measure: str
+    value: float
+    median: float
+    distance: float
+    peers: int
+
+
+def stand_outs(records: Sequence[TensorStatistics]) -> list[StandOut]:
+    """Tensors far from their peers in size (rms) or in tails (abs_max / rms), farthest first."""
+    families: dict[tuple[str, str], list[TensorStatistics]] = {}
+    for record in records:
+        if record.layer is not None and record.rms and record.abs_max:
+            families.setdefault((record.role, record.kind), []).append(record)
+    found = []
+    for family in families.values():
+        if len(family) >= FEWEST_PEERS:
+            found += _far(family, "rms", [r.rms or 0.0 for r in family])
+            found += _far(
+                family, "abs_max / rms", [(r.abs_max or 0.0) / (r.rms or 1.0) for r in family]
+            )
+    return sorted(found, key=lambda s: -s.distance)
+
+
+def _far(
+    family: Sequence[TensorStatistics], measure: str, values: Sequence[float]
+) -> list[StandOut]:
+    logs = np.log(values)
+    centre = float(np.median(logs))
+    spread = 1.4826 * float(np.median(np.abs(logs - centre)))
+    return [
+        StandOut(
+            name=record.name,
+            layer=record.layer,
+            role=record.role,
+            kind=record.kind,
+            measure=measure,
+            value=value,
+            median=math.exp(centre),
+            distance=float(abs(log - centre) / spread) if spread else math.inf,
+            peers=len(family) - 1,
+        )
+        for record, value, log in zip(family, values, logs.tolist(), strict=True)
+        if abs(log - centre) >= max(FAR * spread, math.log(FACTOR))
+    ]

@@ -82,12 +82,17 @@ class Checkpoint:
             model=show_plain(self.model, 1000),
             revision=self.revision,
             files=tuple(
-                SourceFile(name=h.file, bytes=h.file_bytes, header_sha256=h.sha256) for h in self.headers
+                SourceFile(name=show_plain(h.file, 1000), bytes=h.file_bytes, header_sha256=h.sha256)
+                for h in self.headers
             ),
             versions=versions(),
             device="cpu",
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
+
+    def changed(self) -> list[str]:
+        """Names of files that are no longer the ones that were opened."""
+        return [name for name, stamp in self.stamps.items() if not _is_still(self.folder / name, stamp)]
 
     @contextlib.contextmanager
     def reader(self) -> Iterator["Reader"]:
@@ -97,6 +102,13 @@ class Checkpoint:
             yield reader
         finally:
             reader.close()
+
+
+def _is_still(path: Path, stamp: FileStamp) -> bool:
+    try:
+        return FileStamp.of(path.stat()) == stamp
+    except OSError:
+        return False
 
 
 class Reader:
@@ -115,9 +127,14 @@ class Reader:
             try:
                 count = os.preadv(descriptor, [buffer[filled:]], offset + filled)
             except OSError as error:
-                raise CheckpointError(f"{file}: cannot be read at byte {offset + filled}: {error.strerror}") from None
+                raise CheckpointError(
+                    f"{show_plain(file)}: cannot be read at byte {offset + filled}: {error.strerror}"
+                ) from None
             if count == 0:
-                raise CheckpointError(f"{file}: ends at byte {offset + filled}: it changed while being read; open it again.")
+                raise CheckpointError(
+                    f"{show_plain(file)}: ends at byte {offset + filled}: it changed while being read; "
+                    "open it again."
+                )
             filled += count
 
     def _descriptor(self, file: str) -> int:
@@ -126,10 +143,15 @@ class Reader:
                 try:
                     descriptor = os.open(self._checkpoint.folder / file, os.O_RDONLY)
                 except OSError as error:
-                    raise CheckpointError(f"{file}: cannot be opened: {error.strerror}") from None
-                self._descriptors[file] = descriptor
+                    raise CheckpointError(
+                        f"{show_plain(file)}: cannot be opened: {error.strerror}"
+                    ) from None
                 if FileStamp.of(os.fstat(descriptor)) != self._checkpoint.stamps[file]:
-                    raise CheckpointError(f"{file}: changed since it was opened; open it again.")
+                    os.close(descriptor)
+                    raise CheckpointError(
+                        f"{show_plain(file)}: changed since it was opened; open it again."
+                    )
+                self._descriptors[file] = descriptor
             return self._descriptors[file]
 
     def close(self) -> None:
@@ -149,7 +171,11 @@ def open_checkpoint(model: str | Path, max_header: int = SOFT_CAP) -> Checkpoint
     folder, files, shard_index = _files(path, log)
     headers, stamps = [], {}
     for file in files:
-        header, stamp = _read(file, max_header)
+        try:
+            header, stamp = _read(file, max_header)
+        except OSError as error:  # one bad shard does not cost the others theirs
+            log.add("IX-UNREADABLE", file.name, f"the file cannot be read: {error.strerror}")
+            continue
         headers.append(header)
         stamps[file.name] = stamp
         log.extend(header.findings)
@@ -184,10 +210,12 @@ def _locate(model: str) -> tuple[Path, str | None]:
         return folder, None
     if "\0" in model or not model.strip():
         raise CheckpointError("The model is an empty name. Give a path, a Hub id or demo:NAME.")
-    path = Path(model).expanduser()
     try:
+        path = Path(model).expanduser()
         if path.exists():
             return path, None
+    except RuntimeError as error:  # ~somebody who is not known here
+        raise CheckpointError(f"{show_plain(model)}: {error}") from None
     except OSError as error:  # a name longer than the file system takes
         raise CheckpointError(f"{show_plain(model)}: {error.strerror}.") from None
     if hub.is_hub_id(model) and not model.endswith(".safetensors"):
@@ -221,38 +249,50 @@ def _files(path: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
 
 def _directory(folder: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
     names = sorted(p.name for p in folder.iterdir())
-    weights = [n for n in names if n.endswith(".safetensors") and (folder / n).is_file()]
+    named = [n for n in names if n.endswith(".safetensors")]
+    weights = [n for n in named if (folder / n).is_file()]
     indexes = [n for n in names if n.endswith(INDEX_SUFFIX)]
     pickles = [n for n in names if n.endswith(PICKLE_SUFFIXES)]
     inside = [n for n in weights if index.stays_inside(folder / n)]
     for name in sorted(set(weights) - set(inside)):
-        log.add("IX-TARGET", show_plain(name), "the file is a link that leads out of the directory")
-    if not weights and not indexes:
+        log.add("IX-TARGET", name, "the file is a link that leads out of the directory")
+    if not named and not indexes:
         if pickles:
             _refuse_pickles(folder, pickles)
         raise CheckpointError(
             f"{show_plain(str(folder))}: holds no .safetensors file. Give the directory that does."
         )
     if pickles:
-        log.add("PK-IGNORED", folder.name, f"{len(pickles)} pickle files are not opened", files=pickles[:20])
+        shown = [show_plain(n) for n in pickles[:20]]
+        log.add("PK-IGNORED", folder.name, f"{len(pickles)} pickle files are not opened", files=shown)
+    read, stated = _chosen(folder, inside, indexes, log)
+    listed = set(stated.weight_map.values()) if stated else set()
+    broken = set(named) - set(weights) - listed  # what the index lists is told with the index
+    followed = stated is not None or MAIN_FILE in read
+    for name in sorted(set() if followed else broken):
+        log.add("IX-UNREADABLE", name, "the file is a broken link or no regular file")
+    for name in sorted((set(inside) | (broken if followed else set())) - set(read)):
+        log.add("IX-UNLISTED-SHARD", name, "the file is not part of the model and is not read")
+    return folder, [folder / name for name in read], stated
+
+
+def _chosen(
+    folder: Path, inside: list[str], indexes: list[str], log: Log
+) -> tuple[list[str], Index | None]:
+    """Which files of a directory make up its model, and the index that says so."""
     if MAIN_FILE in inside:
         if indexes:
             log.add("IX-BOTH", indexes[0], f"an index stands beside {MAIN_FILE}, which is read")
-        read, stated = [MAIN_FILE], None
-    elif indexes:
+        return [MAIN_FILE], None
+    if indexes:
         first = f"model{INDEX_SUFFIX}" if f"model{INDEX_SUFFIX}" in indexes else indexes[0]
         _, paths, stated = _indexed(folder / first, log)
-        if stated is None:  # the index is unusable: the shards are still worth showing
-            read = inside
-        else:
-            read = [path.name for path in paths]
-    else:
-        read, stated = inside, None
-        if len(inside) > 1:
-            log.add("IX-NONE", folder.name, f"{len(inside)} files and no index that says they belong together")
-    for name in sorted(set(inside) - set(read)):
-        log.add("IX-UNLISTED-SHARD", show_plain(name), "the file is not part of the model and is not read")
-    return folder, [folder / name for name in read], stated
+        # an index that cannot be used leaves the shards still worth showing
+        return ([path.name for path in paths], stated) if stated else (inside, None)
+    if len(inside) > 1:
+        told = f"{len(inside)} files and no index that says they belong together"
+        log.add("IX-NONE", folder.name, told)
+    return inside, None
 
 
 def _indexed(path: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
@@ -269,17 +309,15 @@ def _refuse_pickles(path: Path, names: list[str]) -> None:
 
 
 def _read(path: Path, max_header: int) -> tuple[Header, FileStamp]:
-    try:
-        with path.open("rb") as file:
-            stamp = FileStamp.of(os.fstat(file.fileno()))
+    """Header and stamp of a file; raises OSError when it cannot be read."""
+    with path.open("rb") as file:
+        stamp = FileStamp.of(os.fstat(file.fileno()))
 
-            def read(offset: int, length: int) -> bytes:
-                file.seek(offset)
-                return file.read(length)
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
 
-            return read_header(read, stamp.bytes, path.name, max_header), stamp
-    except OSError as error:
-        raise CheckpointError(f"{show_plain(str(path))}: cannot be read: {error.strerror}.") from None
+        return read_header(read, stamp.bytes, path.name, max_header), stamp
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,232 @@
+"""Long work in processes of their own: progress, cancel, a result on disk that survives a reload.
+
+A job is a folder named by what it computes, so that asking twice gives one job. Its worker is
+`python -m inspector.jobs FOLDER`; workers take turns, as each uses all cores.
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from inspector.engine import Progress
+from inspector.errors import BadOption, InspectorError
+from inspector.results import show_plain
+from inspector.weights import cache
+from inspector.weights.checkpoint import open_checkpoint
+from inspector.weights.stored import stored_scan
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+WRITE_EVERY = 0.1  # seconds between two notes of progress
+PATIENCE = 2.0  # seconds a worker has to end after being asked, before it is killed
+MOST_JOBS = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job as last noted; `done` of `total` are in the unit of the work (bytes for a scan)."""
+
+    id: str
+    title: str
+    state: State
+    done: int
+    total: int
+    label: str
+    error: str | None
+    started: float  # seconds since 1970
+    updated: float
+    pid: int | None
+
+    @property
+    def active(self) -> bool:
+        """Whether it may still change."""
+        return self.state in ("queued", "running")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate so far; None before there is one."""
+        if not (self.state == "running" and self.done and self.total):
+            return None
+        return (self.updated - self.started) * (self.total - self.done) / self.done
+
+
+def _scan(progress: Progress, model: str, channels: bool) -> None:
+    stored_scan(open_checkpoint(model), channels=channels, progress=progress)
+
+
+WORK: dict[str, Callable[..., None]] = {"scan": _scan}
+
+
+def submit(id: str, function: str, title: str, **parameters: Any) -> Job:
+    """Start the work named in WORK under `id`, unless that job is already under way."""
+    if function not in WORK:
+        raise BadOption(f"There is no work named {show_plain(function)} (known: {', '.join(WORK)}).")
+    place = _folder() / id
+    if (known := find(id)) is not None and known.active:
+        return known
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    (place / "spec.json").write_text(json.dumps({"function": function, "parameters": parameters}))
+    now = time.time()
+    job = Job(
+        id=id,
+        title=title,
+        state="queued",
+        done=0,
+        total=0,
+        label="",
+        error=None,
+        started=now,
+        updated=now,
+        pid=None,
+    )
+    _note(job)
+    with (place / "log.txt").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "inspector.jobs", str(place)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    born = psutil.Process(worker.pid).create_time()
+    (place / "worker.json").write_text(json.dumps([worker.pid, born]))
+    _prune()
+    return find(id) or job
+
+
+def find(id: str) -> Job | None:
+    """The job of that id as it is now; None when there is none."""
+    place = _folder() / id
+    try:
+        job = Job(**json.loads((place / "status.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    if job.active and not _alive(place):
+        try:  # it may have ended between the two looks
+            job = Job(**json.loads((place / "status.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+        if job.active:
+            job = dataclasses.replace(job, state="failed", error="The worker process ended without a word.")
+            _note(job)
+    return job
+
+
+def jobs() -> list[Job]:
+    """All jobs, the newest first."""
+    found = [find(path.name) for path in _folder().glob("*") if path.is_dir()]
+    return sorted((job for job in found if job), key=lambda job: -job.started)
+
+
+def cancel(id: str) -> Job | None:
+    """End a job's process; nothing of its result is kept. Returns the job as it then is."""
+    job = find(id)
+    if job is None or not job.active:
+        return job
+    if (process := _process(_folder() / id)) is not None:
+        _end(process)
+    job = find(id) or job
+    if job.state != "done":
+        job = dataclasses.replace(job, state="cancelled", error=None, updated=time.time())
+        _note(job)
+    return job
+
+
+def _end(process: psutil.Process) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(PATIENCE)
+            return
+        except psutil.TimeoutExpired:
+            continue
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            return
+
+
+def _folder() -> Path:
+    return cache.folder() / "jobs"
+
+
+def _process(place: Path) -> psutil.Process | None:
+    """The job's worker; None when it has ended or the number now belongs to another process."""
+    try:
+        pid, born = json.loads((place / "worker.json").read_bytes())
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            process.wait(0)
+            return None
+        return process if process.create_time() == born else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def _alive(place: Path) -> bool:
+    if not (place / "worker.json").exists():  # just submitted
+        return time.time() - place.stat().st_mtime < 10
+    return _process(place) is not None
+
+
+def _note(job: Job) -> None:
+    place = _folder() / job.id
+    descriptor, temporary = tempfile.mkstemp(dir=place)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(dataclasses.asdict(job), file)
+    Path(temporary).replace(place / "status.json")
+
+
+def _prune() -> None:
+    for job in jobs()[MOST_JOBS:]:
+        if not job.active:
+            shutil.rmtree(_folder() / job.id, ignore_errors=True)
+
+
+class _Noted:
+    """Writes progress to the job's status, not more often than WRITE_EVERY."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(self, done: int, total: int, label: str) -> None:
+        now = time.time()
+        if now - self.job.updated >= WRITE_EVERY or done == total:
+            self.job = dataclasses.replace(self.job, done=done, total=total, label=label, updated=now)
+            _note(self.job)
+
+
+def work(place: Path) -> None:
+    """What the worker process does: wait for its turn, do the work, note how it ended."""
+    spec = json.loads((place / "spec.json").read_bytes())
+    job = find(place.name)
+    if job is None:
+        return
+    with (place.parent / "turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        noted = _Noted(dataclasses.replace(job, state="running", started=time.time(), pid=os.getpid()))
+        _note(noted.job)
+        try:
+            WORK[spec["function"]](noted, **spec["parameters"])
+        except InspectorError as error:
+            ended = dataclasses.replace(noted.job, state="failed", error=str(error))
+        except Exception as error:
+            _note(dataclasses.replace(noted.job, state="failed", error=f"Bug: {type(error).__name__}"))
+            raise  # the log keeps the traceback
+        else:
+            ended = dataclasses.replace(noted.job, state="done", done=noted.job.total)
+        _note(dataclasses.replace(ended, updated=time.time()))
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""The pages of the app: each asks, lets the library compute, and shows."""

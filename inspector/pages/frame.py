@@ -1,0 +1,194 @@
+"""What the pages share: the open model, its scan as a job, plain text, charts with their tables."""
+
+import html
+import os
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from inspector import jobs
+from inspector.errors import BadOption
+from inspector.report.charts import Chart
+from inspector.report.document import coverage_line, md_code
+from inspector.results import Finding, show_plain
+from inspector.weights.checkpoint import DEMO, Checkpoint, open_checkpoint
+from inspector.weights.scan import Scan
+from inspector.weights.stored import load_scan, scan_key
+
+PAGES = Path(__file__).parent
+RECENT = 8
+
+
+def page(name: str) -> Path:
+    """The file of a page, for links and switches."""
+    return PAGES / f"{name}.py"
+
+
+def go(name: str, **parameters: str) -> None:
+    """Switch to a page of the open model."""
+    st.switch_page(page(name), query_params={"model": st.session_state["model"], **parameters})
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading headers")
+def _open(model: str) -> Checkpoint:
+    return open_checkpoint(model)
+
+
+def open_model(model: str) -> Checkpoint:
+    """Open a model and make it the one all pages show; raises InspectorError when it cannot be."""
+    _check_root(model)
+    checkpoint = _open(model)
+    if checkpoint.changed():
+        _open.clear(model)
+        checkpoint = _open(model)
+        st.toast("The files have changed on disk and were opened again.")
+    recent = [m for m in st.session_state.get("recent", []) if m != model]
+    st.session_state["recent"] = [model, *recent][:RECENT]
+    st.session_state["model"] = model
+    return checkpoint
+
+
+def _check_root(model: str) -> None:
+    """Local paths must lie under INSPECTOR_ROOTS where that is set (a shared server)."""
+    roots = os.environ.get("INSPECTOR_ROOTS")
+    if not roots or model.startswith(DEMO):
+        return
+    path = Path(model).expanduser()
+    allowed = [Path(root).resolve() for root in roots.split(os.pathsep) if root]
+    if not any(path.resolve().is_relative_to(root) for root in allowed):
+        raise BadOption("The path is outside the directories this server may read (INSPECTOR_ROOTS).")
+
+
+def current() -> Checkpoint:
+    """The open model; a model that only a link names waits for a click. Stops the page without one."""
+    linked = st.query_params.get("model") or os.environ.get("INSPECTOR_MODEL", "")
+    model = st.session_state.get("model", "")
+    trusted = (model, os.environ.get("INSPECTOR_MODEL"), *st.session_state.get("recent", []))
+    if linked and linked != model and linked not in trusted and not linked.startswith(DEMO):
+        st.subheader("This link opens a model")
+        st.code(show_plain(linked, 500), language=None)
+        if not st.button("Open it", type="primary", key="open_linked"):
+            st.stop()
+    wanted = linked or model
+    if not wanted:
+        st.info("No model is open yet.")
+        st.page_link(page("home"), label="Open one on the Home page", icon=":material/home:")
+        st.stop()
+    checkpoint = open_model(wanted)
+    st.query_params["model"] = wanted
+    chip(checkpoint)
+    return checkpoint
+
+
+def chip(checkpoint: Checkpoint) -> None:
+    """Which model is open, in the sidebar: name, size, dtypes, a short header hash."""
+    parameters = sum(t.parameters for t in checkpoint.tensors)
+    dtypes = sorted({t.dtype for t in checkpoint.tensors})
+    hashes = [h.sha256 for h in checkpoint.headers if h.sha256]
+    with st.sidebar:
+        st.caption("Open model")
+        st.code(show_plain(Path(checkpoint.model).name or checkpoint.model, 60), language=None)
+        st.caption(
+            f"{short(parameters)} values, {show_plain(', '.join(dtypes), 60)}, header {hashes[0][:8] if hashes else '?'}"
+        )
+
+
+def scanned(checkpoint: Checkpoint) -> Scan | None:
+    """The model's scan; while there is none, a job makes it and its progress is drawn here."""
+    id = scan_key(checkpoint)
+    if (kept := _kept(id)) is not None:
+        return kept
+    job = jobs.find(id)
+    if job is None or (job.state == "done"):  # done, but its result has been pruned
+        job = jobs.submit(id, "scan", f"Scan of {show_plain(checkpoint.model)}", model=checkpoint.model, channels=False)
+    watch(id, checkpoint.model)
+    return None
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _found(id: str) -> Scan:
+    kept = load_scan(id)
+    if kept is None:
+        raise LookupError(id)
+    return kept
+
+
+def _kept(id: str) -> Scan | None:
+    try:
+        return _found(id)
+    except LookupError:
+        return None
+
+
+@st.fragment(run_every="0.5s")
+def watch(id: str, model: str) -> None:
+    """Progress of a job with its cancel button; redraws the page when the job ends well."""
+    job = jobs.find(id)
+    if job is None:
+        return
+    if job.state == "done":
+        st.rerun()
+    if job.active:
+        left, right = st.columns([5, 1], vertical_alignment="bottom")
+        share = job.done / job.total if job.total else 0.0
+        seconds = job.seconds_left
+        when = f", about {seconds:.0f} s left" if seconds is not None else ""
+        left.progress(share, text=f"Measuring every value: {share:.0%} of {short(job.total)}B{when}")
+        if right.button("Cancel", key="cancel_scan"):
+            jobs.cancel(id)
+            st.rerun(scope="fragment")
+        return
+    if job.state == "cancelled":
+        st.warning("The measurement was cancelled; what is below comes from the headers alone.")
+    else:
+        st.error("The measurement failed:")
+        st.code(show_plain(job.error or "", 500), language=None)
+    if st.button("Measure", key="restart_scan", type="primary"):
+        jobs.submit(id, "scan", job.title, model=model, channels=False)
+        st.rerun(scope="fragment")
+
+
+def short(number: float) -> str:
+    """A count in at most four digits and a letter: 22.7M."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.0f}"
+
+
+def draw(chart: Chart, key: str) -> None:
+    """A chart, the sentence that says the same, and its numbers on request."""
+    if type(chart.figure).__module__.startswith("plotly"):
+        st.plotly_chart(chart.figure, key=key, alt=chart.alt, config={"displaylogo": False})
+    else:
+        st.altair_chart(chart.figure, key=key, width="stretch", alt=chart.alt)
+    st.caption(md_code(chart.alt) if _risky(chart.alt) else chart.alt)
+    with st.expander("As a table"):
+        st.dataframe(chart.table, hide_index=True, key=f"{key}_table", alt=chart.alt)
+
+
+def _risky(text: str) -> bool:
+    return html.escape(text) != text or any(c in text for c in "`*_[]$:~#")
+
+
+def findings_table(findings: tuple[Finding, ...], key: str) -> None:
+    """Findings, the worst first; all text plain."""
+    order = ("error", "warning", "info")
+    ranked = sorted(findings, key=lambda f: order.index(f.severity))
+    st.dataframe(
+        pd.DataFrame(
+            [[f.severity, f.id, f.where, f.statement, f.remedy] for f in ranked],
+            columns=["severity", "id", "where", "what", "what to do"],
+        ),
+        hide_index=True,
+        key=key,
+        alt=f"{len(ranked)} findings",
+    )
+
+
+def coverage(scan: Scan) -> None:
+    """How much of the model the numbers rest on, and when they were measured."""
+    st.caption(f"{coverage_line(scan)} Measured {scan.source.when}.")
+
+

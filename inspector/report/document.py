@@ -1,0 +1,191 @@
+"""Records as documents: JSON, CSV, Parquet, Markdown, HTML and SARIF."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from inspector.results import Finding, Records, show_plain
+
+SARIF_LEVEL = {"info": "note", "warning": "warning", "error": "error"}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
+
+Document = Records[Any]
+
+
+def render(result: Document, form: str) -> bytes:
+    """The result in one of FORMATS."""
+    return FORMATS[form](result)
+
+
+def _json(result: Document) -> bytes:
+    return result.to_json().encode() + b"\n"
+
+
+def _csv(result: Document) -> bytes:
+    frame = result.to_frame()
+    for column in frame.columns:
+        if frame[column].dtype == object or str(frame[column].dtype) in ("str", "string"):
+            frame[column] = [csv_cell(value) for value in frame[column]]
+    text: str = frame.to_csv(index=False)
+    return text.encode()
+
+
+def csv_cell(value: object) -> object:
+    """A cell no spreadsheet runs as a formula; numbers and missing values stay as they are."""
+    if isinstance(value, tuple | list):
+        return "x".join(map(str, value)) or "scalar"
+    if not isinstance(value, str):
+        return value
+    plain = show_plain(value, 1000)
+    return f"'{plain}" if plain.startswith(FORMULA) else plain
+
+
+def _parquet(result: Document) -> bytes:
+    buffer = io.BytesIO()
+    result.to_frame().to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _markdown(result: Document) -> bytes:
+    lines = [f"# inspector {result.command}: {md_code(result.source.model)}", ""]
+    lines += [f"Measured {result.source.when}; {coverage_line(result)}", ""]
+    if result.findings:
+        lines += ["## Findings", "", "| severity | id | where | statement | remedy |", "|---|---|---|---|---|"]
+        for f in result.findings:
+            cells = (f.severity, f.id, md_code(f.where), md_code(f.statement), f.remedy)
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    fields = [field.name for field in dataclasses.fields(result.record_type)]
+    lines += ["## Records", "", f"| {' | '.join(fields)} |", "|" + "---|" * len(fields)]
+    for record in result.records:
+        cells = tuple(_md_cell(getattr(record, field)) for field in fields)
+        lines.append(f"| {' | '.join(cells)} |")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _md_cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is None:
+        return ""
+    return md_code(value) if isinstance(value, str) else md_code(str(csv_cell(value)))
+
+
+def md_code(text: str) -> str:
+    """Untrusted text as a Markdown code span: no link, image, formula or table cell comes of it."""
+    plain = show_plain(text, 1000).replace("|", "¦")  # a bar ends a table cell even inside code
+    if not plain.strip():
+        return "(empty)"
+    longest = run = 0
+    for character in plain:
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
+    fence = "`" * (longest + 1)
+    return f"{fence} {plain} {fence}" if "`" in plain else f"{fence}{plain}{fence}"
+
+
+HTML = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>inspector {{ command }}</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
+th, td { border: 1px solid #8888; padding: .25rem .5rem; text-align: left; white-space: nowrap; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+@media (prefers-color-scheme: dark) { body { background: #111; color: #ddd; } }
+</style></head><body>
+<h1>inspector {{ command }}</h1>
+<p>Model <code>{{ model }}</code>, measured {{ when }}; {{ coverage }}</p>
+{% if findings %}<h2>Findings</h2><table><tr><th>severity<th>id<th>where<th>statement<th>remedy</tr>
+{% for f in findings %}<tr><td>{{ f.severity }}<td>{{ f.id }}<td>{{ f.where }}<td>{{ f.statement }}<td>{{ f.remedy }}</tr>
+{% endfor %}</table>{% endif %}
+<h2>Records</h2><table><tr>{% for c in columns %}<th>{{ c }}{% endfor %}</tr>
+{% for row in rows %}<tr>{% for number, cell in row %}<td{% if number %} class="number"{% endif %}>{{ cell }}{% endfor %}</tr>
+{% endfor %}</table></body></html>
+"""
+
+
+def _html(result: Document) -> bytes:
+    import jinja2
+
+    columns = [field.name for field in dataclasses.fields(result.record_type)]
+    rows = [[_html_cell(getattr(record, c)) for c in columns] for record in result.records]
+    template = jinja2.Environment(autoescape=True).from_string(HTML)
+    return template.render(
+        command=result.command,
+        model=show_plain(result.source.model),
+        when=result.source.when,
+        coverage=coverage_line(result),
+        findings=result.findings,
+        columns=columns,
+        rows=rows,
+    ).encode()
+
+
+def _html_cell(value: object) -> tuple[bool, str]:
+    if isinstance(value, bool | str):
+        return False, show_plain(str(value), 1000)
+    if isinstance(value, float):
+        return True, f"{value:.6g}"
+    return isinstance(value, int), "" if value is None else str(csv_cell(value))
+
+
+def coverage_line(result: Document) -> str:
+    """What part of the checkpoint the records rest on, in one sentence."""
+    c = result.coverage
+    share = c.parameters_measured / c.parameters_total if c.parameters_total else 1.0
+    text = (
+        f"{c.tensors_measured:,} of {c.tensors_total:,} tensors and {c.parameters_measured:,} of "
+        f"{c.parameters_total:,} parameters ({share:.2%}) measured"
+    )
+    return f"{text}; {len(c.skipped)} skipped, see the findings." if c.skipped else f"{text}."
+
+
+def _sarif(result: Document) -> bytes:
+    """Findings as SARIF 2.1.0 (OASIS); a finding's `where` is a logical location."""
+    rules: dict[str, Finding] = {}
+    for finding in result.findings:
+        rules.setdefault(finding.id, finding)
+    log = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "inspector",
+                        "version": result.source.versions.get("inspector", "0"),
+                        "rules": [
+                            {"id": id, "help": {"text": rule.remedy or rule.statement}}
+                            for id, rule in rules.items()
+                        ],
+                    }
+                },
+                "results": [_sarif_result(f) for f in result.to_dict()["findings"]],
+            }
+        ],
+    }
+    return json.dumps(log, indent=2).encode() + b"\n"
+
+
+def _sarif_result(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "ruleId": finding["id"],
+        "level": SARIF_LEVEL[finding["severity"]],
+        "message": {"text": finding["statement"]},
+        "locations": [{"logicalLocations": [{"fullyQualifiedName": finding["where"]}]}],
+        "properties": {"evidence": finding["evidence"], "remedy": finding["remedy"]},
+    }
+
+
+FORMATS: dict[str, Callable[[Document], bytes]] = {
+    "json": _json,
+    "csv": _csv,
+    "parquet": _parquet,
+    "md": _markdown,
+    "html": _html,
+    "sarif": _sarif,
+}

@@ -1,0 +1,160 @@
+"""Records on a terminal: tables that fit, progress with rate and time left."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from inspector.report.document import coverage_line
+from inspector.results import Finding, Records, show_plain
+
+SCAN_COLUMNS = {  # heading -> field
+    "tensor": "name",
+    "layer": "layer",
+    "role": "role",
+    "kind": "kind",
+    "shape": "shape",
+    "dtype": "dtype",
+    "mean": "mean",
+    "std": "std",
+    "min": "min",
+    "max": "max",
+    "kurtosis": "kurtosis",
+    "zeros": "zeros",
+    "bits": "entropy_bits",
+}
+STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+WIDE = 150  # columns given to a table that goes to a file or a pipe
+MOST_FINDINGS = 30
+
+
+class Bar:
+    """Progress on stderr while the block runs; silent where stderr is no terminal."""
+
+    def __init__(self, title: str, quiet: bool) -> None:
+        self._bar = Progress(
+            TextColumn(title),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[label]}", markup=False),
+            console=Console(stderr=True),
+            disable=quiet or not sys.stderr.isatty(),
+            transient=True,
+        )
+        self._task = self._bar.add_task(title, label="")
+
+    def __enter__(self) -> "Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int, label: str) -> None:
+        """Show that `done` of `total` is done."""
+        self._bar.update(self._task, completed=done, total=total, label=label)
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+
+
+def print_scan(result: Records[Any]) -> None:
+    """The tensors, the census by kind, the findings and the coverage."""
+    console = _console()
+    console.print(_table("", list(SCAN_COLUMNS), [
+        [getattr(record, field) for field in SCAN_COLUMNS.values()] for record in result.records
+    ]))  # fmt: skip
+    census = [_as_dict(group) for group in result.summary["census"]]
+    kinds = [group for group in census if group["by"] in ("kind", "model")]
+    columns = {"parameters": "parameters", "tensors": "tensors", "mean": "mean", "std": "std", "rms": "rms"}
+    rows = [[g["kind"] or "all", f"{g['share']:.2%}", *(g[c] for c in columns.values())] for g in kinds]
+    console.print(_table("Census", ["kind", "share", *columns], rows))
+    _print_findings(console, result.findings)
+    console.print(Text(coverage_line(result)))
+
+
+def print_tensor(result: Records[Any]) -> None:
+    """Every field of the record, the largest values and the findings."""
+    console = _console()
+    record = result.records[0]
+    fields = dataclasses.fields(record)
+    console.print(_table("", ["field", "value"], [[f.name, getattr(record, f.name)] for f in fields]))
+    outliers = [_as_dict(one) for one in result.summary["outliers"]]
+    if outliers:
+        console.print(_table("Largest values", list(outliers[0]), [list(one.values()) for one in outliers]))
+    _print_findings(console, result.findings)
+
+
+def print_records(result: Records[Any]) -> None:
+    """Any records as a table, then the findings."""
+    console = _console()
+    names = [field.name for field in dataclasses.fields(result.record_type)]
+    rows = [[getattr(record, name) for name in names] for record in result.records]
+    console.print(_table("", names, rows))
+    _print_findings(console, result.findings)
+
+
+def _as_dict(record: Any) -> dict[str, Any]:
+    return dict(record) if isinstance(record, dict) else dataclasses.asdict(record)
+
+
+def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    if not findings:
+        return
+    table = _table("Findings", ["severity", "id", "where", "statement"], [])
+    table.columns[2].overflow = table.columns[3].overflow = "fold"
+    table.columns[2].no_wrap = table.columns[3].no_wrap = False
+    order = ("error", "warning", "info")
+    ranked = sorted(findings, key=lambda f: order.index(f.severity))
+    for f in ranked[:MOST_FINDINGS]:
+        table.add_row(
+            Text(f.severity, style=STYLE[f.severity]), Text(f.id), Text(f.where), Text(f.statement)
+        )
+    console.print(table)
+    if len(findings) > MOST_FINDINGS:
+        console.print(f"… and {len(findings) - MOST_FINDINGS} more; --json lists all.")
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    table = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False)
+    for i, heading in enumerate(headings):
+        numeric = any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=i > 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return "x".join(map(str, value)) or "scalar"
+    return show_plain(str(value))

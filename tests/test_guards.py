@@ -1,0 +1,36 @@
+"""The tests' own fences hold."""
+
+import asyncio
+import os
+import socket
+import tempfile
+
+import pytest
+
+FAR = "192.0.2.1"  # an address kept for documentation: nobody has it
+
+
+@pytest.mark.parametrize("method", ["connect", "connect_ex"])
+def test_far_addresses_cannot_be_reached(method):
+    with socket.socket() as near, pytest.raises(RuntimeError, match=FAR):
+        getattr(near, method)((FAR, 80))
+
+
+def test_nor_by_the_usual_helpers():
+    with pytest.raises(RuntimeError, match=FAR):
+        socket.create_connection((FAR, 80), timeout=1)
+    with pytest.raises(RuntimeError, match=FAR):
+        asyncio.run(asyncio.wait_for(asyncio.open_connection(FAR, 80), 1))
+
+
+def test_this_machine_can_be_reached():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        socket.create_connection(server.getsockname()).close()
+
+
+def test_nothing_is_kept_in_the_users_folders():
+    from huggingface_hub import constants
+
+    assert os.environ["INSPECTOR_CACHE"].startswith(tempfile.gettempdir())
+    assert constants.HF_HUB_CACHE.startswith(tempfile.gettempdir())
+    assert constants.HF_HUB_OFFLINE

@@ -46,6 +46,7 @@ def no_network() -> Iterator[None]:
 def _guarded(connect):
     def guarded(self: socket.socket, address):
         if self.family != socket.AF_UNIX and not _is_local(address[0]):
+            self.close()  # the libraries close it for an OSError only
             raise RuntimeError(f"a test tried to reach {address!r}")
         return connect(self, address)
 

@@ -67,14 +67,16 @@ class Checkpoint:
         return {t.name: t for t in sorted(self.tensors, key=lambda t: t.unreadable is None)}
 
     def tensor(self, name: str) -> TensorEntry:
-        """The tensor of that name; raises CheckpointError with the nearest names when there is none."""
+        """The tensor of that name; raises CheckpointError, with the nearest names, if none."""
         import difflib
 
         if (entry := self._by_name.get(name)) is not None:
             return entry
         near = difflib.get_close_matches(name, list(self._by_name)[:20_000], n=3)
         hint = f" Did you mean {', '.join(show_plain(n) for n in near)}?" if near else ""
-        raise CheckpointError(f"{show_plain(self.model)}: there is no tensor {show_plain(name)}.{hint}")
+        raise CheckpointError(
+            f"{show_plain(self.model)}: there is no tensor {show_plain(name)}.{hint}"
+        )
 
     def source(self) -> Source:
         """Which bytes and which versions numbers from this checkpoint come from, as of now."""
@@ -82,7 +84,9 @@ class Checkpoint:
             model=show_plain(self.model, 1000),
             revision=self.revision,
             files=tuple(
-                SourceFile(name=show_plain(h.file, 1000), bytes=h.file_bytes, header_sha256=h.sha256)
+                SourceFile(
+                    name=show_plain(h.file, 1000), bytes=h.file_bytes, header_sha256=h.sha256
+                )
                 for h in self.headers
             ),
             versions=versions(),
@@ -92,7 +96,9 @@ class Checkpoint:
 
     def changed(self) -> list[str]:
         """Names of files that are no longer the ones that were opened."""
-        return [name for name, stamp in self.stamps.items() if not _is_still(self.folder / name, stamp)]
+        return [
+            name for name, stamp in self.stamps.items() if not _is_still(self.folder / name, stamp)
+        ]
 
     @contextlib.contextmanager
     def reader(self) -> Iterator["Reader"]:
@@ -112,7 +118,7 @@ def _is_still(path: Path, stamp: FileStamp) -> bool:
 
 
 class Reader:
-    """Reads byte ranges of a checkpoint's files into the caller's buffer; usable by many threads."""
+    """Reads byte ranges of a checkpoint's files into the caller's buffer; for many threads."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
@@ -120,7 +126,7 @@ class Reader:
         self._lock = threading.Lock()
 
     def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` with the bytes of `file` from `offset` on; raises CheckpointError if it cannot."""
+        """Fill `buffer` with the bytes of `file` from `offset` on; raises CheckpointError."""
         descriptor = self._descriptor(file)
         filled = 0
         while filled < len(buffer):
@@ -128,12 +134,13 @@ class Reader:
                 count = os.preadv(descriptor, [buffer[filled:]], offset + filled)
             except OSError as error:
                 raise CheckpointError(
-                    f"{show_plain(file)}: cannot be read at byte {offset + filled}: {error.strerror}"
+                    f"{show_plain(file)}: cannot be read at byte {offset + filled}: "
+                    f"{error.strerror}"
                 ) from None
             if count == 0:
                 raise CheckpointError(
-                    f"{show_plain(file)}: ends at byte {offset + filled}: it changed while being read; "
-                    "open it again."
+                    f"{show_plain(file)}: ends at byte {offset + filled}: it changed while being "
+                    "read; open it again."
                 )
             filled += count
 
@@ -161,7 +168,7 @@ class Reader:
 
 
 def open_checkpoint(model: str | Path, max_header: int = SOFT_CAP) -> Checkpoint:
-    """Open a file, any shard, an index, a directory, `demo:NAME` or a Hub id (`owner/name@revision`).
+    """Open a file, any shard, an index, a directory, `demo:NAME` or a Hub id (`owner/name@rev`).
 
     Reads headers, index and config.json only. Everything wrong with them is in `findings`.
     Raises CheckpointError, with the findings, when no tensor can be listed.
@@ -185,8 +192,12 @@ def open_checkpoint(model: str | Path, max_header: int = SOFT_CAP) -> Checkpoint
     entries = index.mark_twice(entries, shard_index, log)
     config = read_config(folder, log)
     if not entries and any(f.severity == "error" for f in log.findings):
-        reasons = "; ".join(f"{f.where}: {f.statement}" for f in log.findings if f.severity == "error")
-        raise CheckpointError(f"{show_plain(str(model))}: nothing can be read. {reasons}", log.findings)
+        reasons = "; ".join(
+            f"{f.where}: {f.statement}" for f in log.findings if f.severity == "error"
+        )
+        raise CheckpointError(
+            f"{show_plain(str(model))}: nothing can be read. {reasons}", log.findings
+        )
     return Checkpoint(
         model=str(model),
         folder=folder,
@@ -206,7 +217,9 @@ def _locate(model: str) -> tuple[Path, str | None]:
         known = sorted(path.parent.name for path in DEMO_FOLDER.glob(f"*/{MAIN_FILE}"))
         if folder.name not in known or folder.parent != DEMO_FOLDER:
             names = ", ".join(f"{DEMO}{name}" for name in known)
-            raise CheckpointError(f"{show_plain(model)}: there is no such demo model (known: {names}).")
+            raise CheckpointError(
+                f"{show_plain(model)}: there is no such demo model (known: {names})."
+            )
         return folder, None
     if "\0" in model or not model.strip():
         raise CheckpointError("The model is an empty name. Give a path, a Hub id or demo:NAME.")
@@ -239,7 +252,9 @@ def _files(path: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
             if stated and path.name in stated.weight_map.values():
                 return _indexed(candidate, log)
     except OSError as error:
-        raise CheckpointError(f"{show_plain(str(path))}: cannot be read: {error.strerror}.") from None
+        raise CheckpointError(
+            f"{show_plain(str(path))}: cannot be read: {error.strerror}."
+        ) from None
     if not path.is_file():
         raise CheckpointError(f"{show_plain(str(path))}: is neither a file nor a directory.")
     if path.suffix in PICKLE_SUFFIXES:
@@ -254,8 +269,6 @@ def _directory(folder: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
     indexes = [n for n in names if n.endswith(INDEX_SUFFIX)]
     pickles = [n for n in names if n.endswith(PICKLE_SUFFIXES)]
     inside = [n for n in weights if index.stays_inside(folder / n)]
-    for name in sorted(set(weights) - set(inside)):
-        log.add("IX-TARGET", name, "the file is a link that leads out of the directory")
     if not named and not indexes:
         if pickles:
             _refuse_pickles(folder, pickles)
@@ -264,10 +277,15 @@ def _directory(folder: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
         )
     if pickles:
         shown = [show_plain(n) for n in pickles[:20]]
-        log.add("PK-IGNORED", folder.name, f"{len(pickles)} pickle files are not opened", files=shown)
+        log.add(
+            "PK-IGNORED", folder.name, f"{len(pickles)} pickle files are not opened", files=shown
+        )
     read, stated = _chosen(folder, inside, indexes, log)
     listed = set(stated.weight_map.values()) if stated else set()
-    broken = set(named) - set(weights) - listed  # what the index lists is told with the index
+    # what the index lists is told with the index
+    for name in sorted(set(weights) - set(inside) - listed):
+        log.add("IX-TARGET", name, "the file is a link that leads out of the directory")
+    broken = set(named) - set(weights) - listed
     followed = stated is not None or MAIN_FILE in read
     for name in sorted(set() if followed else broken):
         log.add("IX-UNREADABLE", name, "the file is a broken link or no regular file")
@@ -303,9 +321,14 @@ def _indexed(path: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
 def _refuse_pickles(path: Path, names: list[str]) -> None:
     shown = ", ".join(show_plain(n, 60) for n in names[:3])
     problem = finding(
-        "PK-PICKLE", path.name, f"only pickle files are here: {shown}", files=[show_plain(n) for n in names[:20]]
+        "PK-PICKLE",
+        path.name,
+        f"only pickle files are here: {shown}",
+        files=[show_plain(n) for n in names[:20]],
     )
-    raise CheckpointError(f"{show_plain(str(path))}: {problem.statement}. {problem.remedy}", (problem,))
+    raise CheckpointError(
+        f"{show_plain(str(path))}: {problem.statement}. {problem.remedy}", (problem,)
+    )
 
 
 def _read(path: Path, max_header: int) -> tuple[Header, FileStamp]:
@@ -318,6 +341,12 @@ def _read(path: Path, max_header: int) -> tuple[Header, FileStamp]:
             return file.read(length)
 
         return read_header(read, stamp.bytes, path.name, max_header), stamp
+
+
+def no_model(model: str = "") -> Source:
+    """The source of records that no file was read for."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Source(model=model, revision=None, files=(), versions=versions(), when=now)
 
 
 def versions() -> dict[str, str]:

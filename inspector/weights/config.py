@@ -1,4 +1,4 @@
-"""config.json read as data: never imported, never trusted to run code, never believed about sizes."""
+"""config.json read as data: never imported, never run, never believed about sizes."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inspector.results import show_plain
+from inspector.weights.index import stays_inside
 from inspector.weights.problems import Log
 
 CAP = 1_000_000  # bytes
@@ -20,6 +21,9 @@ def read_config(folder: Path, log: Log) -> Mapping[str, Any] | None:
     if not path.is_file():
         log.add("CF-MISSING", "config.json", "there is no config.json: roles come from names alone")
         return None
+    if not stays_inside(path):
+        log.add("CF-TARGET", "config.json", "config.json is a link that leads out of the directory")
+        return None
     if (size := path.stat().st_size) > CAP:
         log.add("CF-CAP", "config.json", f"config.json has {size:,} bytes, the limit is {CAP:,}")
         return None
@@ -29,7 +33,9 @@ def read_config(folder: Path, log: Log) -> Mapping[str, Any] | None:
         log.add("CF-JSON", "config.json", f"config.json is not JSON: {show_plain(str(error))}")
         return None
     if not isinstance(config, dict):
-        log.add("CF-JSON", "config.json", f"config.json is a {type(config).__name__}, not an object")
+        log.add(
+            "CF-JSON", "config.json", f"config.json is a {type(config).__name__}, not an object"
+        )
         return None
     for key in RUNS_CODE:
         if config.get(key):
@@ -38,5 +44,10 @@ def read_config(folder: Path, log: Log) -> Mapping[str, Any] | None:
         layers = config.get(key)
         if layers is not None and not (type(layers) is int and 0 <= layers <= MOST_LAYERS):
             shown = show_plain(str(layers), 30)
-            log.add("CF-RANGE", "config.json", f"`{key}` is {shown}, at most {MOST_LAYERS:,} expected", value=shown)
+            log.add(
+                "CF-RANGE",
+                "config.json",
+                f"`{key}` is {shown}, at most {MOST_LAYERS:,} expected",
+                value=shown,
+            )
     return config

@@ -1,4 +1,4 @@
-"""Fetch a Hub repository's safetensors, index and config.json: cache first, nothing else, no code."""
+"""Fetch a Hub repository's safetensors, index and config.json, nothing else; cache first."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ def is_hub_id(model: str) -> bool:
 
 
 def fetch(model: str) -> Path:
-    """The local folder of `owner/name[@revision]`, whose name is the commit; fetched when not cached.
+    """The local folder of `owner/name[@revision]`, named by the commit; fetched when not cached.
 
     Raises CheckpointError when the repository, the revision or the network is not to be had; a
     token never stands in the message.
@@ -56,8 +56,8 @@ def fetch(model: str) -> Path:
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{show_plain(model)}: no such path here, and the Hub gave no such repository "
-            f"({type(error).__name__}: {_told(error)}). Check the id and the network; for a gated or "
-            "private repository log in with `hf auth login` or set HF_TOKEN."
+            f"({type(error).__name__}: {_told(error)}). Check the id and the network; for a gated "
+            "or private repository log in with `hf auth login` or set HF_TOKEN."
         ) from None
 
 

@@ -1,17 +1,20 @@
-"""Which files of a directory belong to the checkpoint: the shard index checked before any is opened."""
+"""Which files of a directory make up the checkpoint: the index, checked before any is opened."""
 
 import dataclasses
 import json
+import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from inspector.results import show_plain
+from inspector.results import show_plain, worst
 from inspector.weights.header import Header, TensorEntry
 from inspector.weights.problems import Log
 
+LONGEST_FILE_NAME = 255  # bytes
 INDEX_SUFFIX = ".safetensors.index.json"
-INDEX_CAP = 256_000_000  # bytes
+INDEX_CAP = 64_000_000  # bytes; several times the largest published
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -26,6 +29,9 @@ class Index:
 
 def read_index(path: Path, log: Log) -> Index | None:
     """The index at `path`; None, with a finding, when it maps no names to files."""
+    if not path.is_file() or not stays_inside(path):
+        log.add("IX-TARGET", path.name, "the index is no regular file of its directory")
+        return None
     if (size := path.stat().st_size) > INDEX_CAP:
         log.add("IX-CAP", path.name, f"the index has {size:,} bytes, the limit is {INDEX_CAP:,}")
         return None
@@ -35,14 +41,18 @@ def read_index(path: Path, log: Log) -> Index | None:
         log.add("IX-JSON", path.name, f"the index is not JSON: {show_plain(str(error))}")
         return None
     stated = document.get("weight_map") if isinstance(document, dict) else None
-    if not isinstance(stated, dict) or not all(isinstance(f, str) for f in stated.values()):
-        log.add("IX-MAP", path.name, "`weight_map` is not an object of tensor name -> file name")
+    if not isinstance(stated, dict) or not stated or not _all_text(stated.values()):
+        log.add("IX-MAP", path.name, "`weight_map` does not map tensor names to file names")
         return None
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):
         log.add("IX-NO-METADATA", path.name, "the index states no `metadata`")
         metadata = {}
     return Index(file=path.name, weight_map=stated, total_size=metadata.get("total_size"))
+
+
+def _all_text(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def shards(folder: Path, index: Index, log: Log) -> list[Path]:
@@ -52,7 +62,9 @@ def shards(folder: Path, index: Index, log: Log) -> list[Path]:
         where = f"{index.file}: {show_plain(target)}"
         if (why := _refusal(folder, target)) is not None:
             id, statement = why
-            log.add(id, where, f"{statement}; {tensors} tensors are said to be in it", tensors=tensors)
+            log.add(
+                id, where, f"{statement}; {tensors} tensors are said to be in it", tensors=tensors
+            )
         elif not (folder / target).is_file():
             log.add(
                 "IX-MISSING-SHARD",
@@ -67,8 +79,10 @@ def shards(folder: Path, index: Index, log: Log) -> list[Path]:
 
 def _refusal(folder: Path, target: str) -> tuple[str, str] | None:
     """(finding id, reason) why an index target is not opened; None when it may be."""
-    if "\0" in target or target != Path(target).name or "\\" in target or ":" in target:
+    if re.search(r"[\0\\:\ud800-\udfff]", target) or target != Path(target).name:
         return "IX-TARGET", "the target is not a plain file name of this directory"
+    if len(target.encode()) > LONGEST_FILE_NAME:
+        return "IX-TARGET", "the target is longer than a file name can be"
     if target.endswith(PICKLE_SUFFIXES):
         return "IX-PICKLE", "the target is a pickle, which can run code when opened"
     if not target.endswith(".safetensors"):
@@ -80,17 +94,24 @@ def _refusal(folder: Path, target: str) -> tuple[str, str] | None:
 
 def stays_inside(path: Path) -> bool:
     """Whether a file, links resolved, lies in its own directory or in its Hub cache's blobs."""
-    folder, target = path.parent.resolve(), path.resolve()
+    try:
+        folder, target = path.parent.resolve(), path.resolve()
+    except RuntimeError:  # links that lead round in a circle
+        return False
     if target.is_relative_to(folder):
         return True
-    return folder.parent.name == "snapshots" and target.is_relative_to(folder.parent.parent / "blobs")
+    return folder.parent.name == "snapshots" and target.is_relative_to(
+        folder.parent.parent / "blobs"
+    )
 
 
 def check_against_headers(
     index: Index, headers: list[Header], entries: list[TensorEntry], log: Log
 ) -> None:
-    """One finding per disagreement between the index and the headers of the shards that are here."""
-    read = {header.file for header in headers}
+    """One finding per disagreement between the index and the headers of the shards here."""
+    read = {
+        header.file for header in headers if header.tensors or worst(header.findings) != "error"
+    }
     found: dict[str, set[str]] = {}
     for entry in entries:
         found.setdefault(entry.name, set()).add(entry.file)
@@ -98,9 +119,17 @@ def check_against_headers(
         stated = index.weight_map.get(name)
         where = f"{index.file}: {show_plain(name)}"
         if stated is None:
-            log.add("IX-UNLISTED-TENSOR", where, f"{min(files)} holds it, the index does not list it")
+            log.add(
+                "IX-UNLISTED-TENSOR",
+                where,
+                f"{show_plain(min(files))} holds it, the index does not list it",
+            )
         elif stated not in files:
-            log.add("IX-MOVED-TENSOR", where, f"the index puts it in {show_plain(stated)}, it is in {min(files)}")
+            log.add(
+                "IX-MOVED-TENSOR",
+                where,
+                f"the index puts it in {show_plain(stated)}, it is in {show_plain(min(files))}",
+            )
     for name, stated in index.weight_map.items():
         if stated in read and name not in found:
             log.add(
@@ -110,18 +139,19 @@ def check_against_headers(
             )
     actual = sum(entry.bytes for entry in entries)
     complete = read == set(index.weight_map.values())
+    stated_total = show_plain(str(index.total_size), 30)
     if complete and index.total_size is not None and index.total_size != actual:
         log.add(
             "IX-TOTAL",
             index.file,
-            f"the index states {show_plain(str(index.total_size), 30)} bytes in all, the headers add up to {actual:,}",
-            stated=show_plain(str(index.total_size), 30),
+            f"the index states {stated_total} bytes in all, the headers add up to {actual:,}",
+            stated=stated_total,
             actual=actual,
         )
 
 
 def mark_twice(entries: list[TensorEntry], index: Index | None, log: Log) -> list[TensorEntry]:
-    """Of tensors that several files hold, all but the one the index (or file order) means, marked."""
+    """Of tensors that several files hold, all but the one the index (or order) means, marked."""
     weight_map = index.weight_map if index else {}
     files: dict[str, list[str]] = {}
     for entry in entries:
@@ -135,12 +165,14 @@ def mark_twice(entries: list[TensorEntry], index: Index | None, log: Log) -> lis
             log.add(
                 "IX-TWICE",
                 show_plain(name),
-                f"{len(holders)} files hold it; {meant[name]} is read",
-                files=holders[:20],
+                f"{len(holders)} files hold it; {show_plain(meant[name])} is read",
+                files=[show_plain(file) for file in holders[:20]],
             )
     return [
         entry
         if entry.file == meant[entry.name]
-        else dataclasses.replace(entry, unreadable=f"{meant[entry.name]} holds a tensor of the same name")
+        else dataclasses.replace(
+            entry, unreadable=f"{show_plain(meant[entry.name])} holds a tensor of the same name"
+        )
         for entry in entries
     ]

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from inspector.results import Finding, Severity
+from inspector.results import Finding, Severity, show_plain
 
 REFETCH = "Download the file again and compare its size and checksum with the source."
 RESAVE = "Save the checkpoint again with safetensors' own save_file; do not use this file as it is."
@@ -38,41 +38,91 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "ST-TRAILING": ("error", "Bytes no tensor owns may hide another file: do not pass it on."),
     "ST-TRUNCATED": ("error", REFETCH),
     # pickles
-    "PK-PICKLE": ("error", "A pickle can run code when opened: convert it to safetensors where it came from."),
+    "PK-PICKLE": (
+        "error",
+        "A pickle can run code when opened: convert it to safetensors where it came from.",
+    ),
     "PK-IGNORED": ("info", "Pickle files beside the safetensors are never opened."),
     # the index and the directory
     "IX-JSON": ("error", "Fetch the index again, or delete it if the shards are complete."),
     "IX-CAP": ("error", "No real index is so large: fetch it again."),
     "IX-MAP": ("error", "Fetch the index again: `weight_map` must map tensor names to file names."),
-    "IX-TARGET": ("error", "Do not load this directory elsewhere: its index points outside itself."),
+    "IX-TARGET": (
+        "error",
+        "Do not load this directory elsewhere: its index points outside itself.",
+    ),
     "IX-PICKLE": ("error", "Convert the shards to safetensors where they came from."),
+    "IX-UNREADABLE": (
+        "error",
+        "Mend the link or the permissions of the file; the others are shown.",
+    ),
     "IX-MISSING-SHARD": ("error", "Fetch the missing files; the shards that are here are shown."),
-    "IX-UNLISTED-SHARD": ("warning", "Delete the file if it is left over, or fetch the index again."),
-    "IX-MISSING-TENSOR": ("error", "Fetch the shard and the index again: they do not belong together."),
-    "IX-UNLISTED-TENSOR": ("warning", "Fetch the index again: loaders that follow it skip this tensor."),
-    "IX-MOVED-TENSOR": ("error", "Fetch shards and index again: loaders that follow the index fail."),
+    "IX-UNLISTED-SHARD": (
+        "warning",
+        "Delete the file if it is left over, or fetch the index again.",
+    ),
+    "IX-MISSING-TENSOR": (
+        "error",
+        "Fetch the shard and the index again: they do not belong together.",
+    ),
+    "IX-UNLISTED-TENSOR": (
+        "warning",
+        "Fetch the index again: loaders that follow it skip this tensor.",
+    ),
+    "IX-MOVED-TENSOR": (
+        "error",
+        "Fetch shards and index again: loaders that follow the index fail.",
+    ),
     "IX-TWICE": ("error", "Two files hold the same name: find out which is meant."),
     "IX-TOTAL": ("warning", "Trust the totals shown here: they are summed from the headers."),
     "IX-NO-METADATA": ("info", "Harmless here; some loaders ask for `metadata.total_size`."),
-    "IX-NONE": ("info", "The files are read together; loaders that need an index will not find one."),
+    "IX-NONE": (
+        "info",
+        "The files are read together; loaders that need an index will not find one.",
+    ),
     "IX-BOTH": ("warning", "Delete one: loaders take model.safetensors and pass over the shards."),
     # the configuration
     "CF-MISSING": ("info", "Put config.json beside the weights: roles and heads are then certain."),
     "CF-JSON": ("warning", "Fetch config.json again."),
+    "CF-TARGET": (
+        "warning",
+        "Copy the file into the directory if you trust what the link leads to.",
+    ),
     "CF-CAP": ("warning", "No real config is so large: fetch it again."),
     "CF-CODE": ("warning", "The config asks a loader to run code: read that code before loading."),
     "CF-RANGE": ("warning", "The config states sizes no model has: fetch it again."),
     # the values
-    "WT-NAN": ("error", "Training diverged or the file is damaged: go back to an earlier checkpoint."),
+    "WT-NAN": (
+        "error",
+        "Training diverged or the file is damaged: go back to an earlier checkpoint.",
+    ),
     "WT-INF": ("error", "A value overflowed its dtype: go back, or save with a wider dtype."),
-    "WT-CODES": ("warning", "These are stored codes, not weights: their scale tensor is not applied."),
-    "WT-CONSTANT": ("info", "Shape statistics need spread: skewness and kurtosis do not exist here."),
+    "WT-CODES": (
+        "warning",
+        "These are stored codes, not weights: their scale tensor is not applied.",
+    ),
+    "WT-CONSTANT": (
+        "info",
+        "Shape statistics need spread: skewness and kurtosis do not exist here.",
+    ),
     "WT-EMPTY": ("info", "The tensor holds no values, so it has no statistics."),
-    "WT-RANGE": ("warning", "Values near the limits of 64-bit floats are no weights: look at the file."),
-    "WT-UNREAD": ("error", "Its bytes could not be read as numbers; the reason stands in the statement."),
-    "WT-OUTLIER": ("info", "Its size or tails differ from tensors of the same role: look at it first."),
+    "WT-RANGE": (
+        "warning",
+        "Values near the limits of 64-bit floats are no weights: look at the file.",
+    ),
+    "WT-UNREAD": (
+        "error",
+        "Its bytes could not be read as numbers; the reason stands in the statement.",
+    ),
+    "WT-OUTLIER": (
+        "info",
+        "Its size or tails differ from tensors of the same role: look at it first.",
+    ),
     # the names
-    "AR-OTHER": ("info", "The name follows no known scheme; it is measured under the role `other`."),
+    "AR-OTHER": (
+        "info",
+        "The name follows no known scheme; it is measured under the role `other`.",
+    ),
     "AR-TIED": ("info", "One matrix serves two roles; its parameters are counted once."),
     "AR-ABSENT": ("warning", "The config promises a tensor that no file holds: fetch the rest."),
 }
@@ -101,7 +151,9 @@ class Log:
     def findings(self) -> tuple[Finding, ...]:
         """All findings in the order they were made, then one line per id that overflowed."""
         more = [
-            finding(id, "checkpoint", f"{count - SHOWN_PER_ID} more of {id} are not listed", count=count)
+            finding(
+                id, "checkpoint", f"{count - SHOWN_PER_ID} more of {id} are not listed", count=count
+            )
             for id, count in self._count.items()
             if count > SHOWN_PER_ID
         ]
@@ -112,5 +164,10 @@ def finding(id: str, where: str, statement: str, **evidence: Any) -> Finding:
     """A finding of the given id with its severity and remedy from PROBLEMS."""
     severity, remedy = PROBLEMS[id]
     return Finding(
-        id=id, severity=severity, where=where, statement=statement, evidence=evidence, remedy=remedy
+        id=id,
+        severity=severity,
+        where=show_plain(where, 1000),
+        statement=statement,
+        evidence=evidence,
+        remedy=remedy,
     )

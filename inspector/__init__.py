@@ -1,4 +1,4 @@
-"""Look inside a transformer: weights, decisions, fairness, fine-tuning; every number with its trust."""
+"""Look inside a transformer checkpoint; every number says how far it can be trusted."""
 
 from inspector.errors import (
     BadOption,

@@ -17,7 +17,7 @@ OK, FINDINGS, UNREADABLE, BUG = 0, 1, 2, 70
 
 app = typer.Typer(
     name="inspector",
-    help="What is inside a transformer, how it decides, whether it is fair, what fine-tuning changed.",
+    help="What is inside a transformer checkpoint, layer by layer, exactly.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -30,7 +30,9 @@ Model = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="table, json, csv, parquet, md, html or sarif; table on a terminal."),
+    typer.Option(
+        "--format", help="table, json, csv, parquet, md, html or sarif; table on a terminal."
+    ),
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file, not to stdout.")
@@ -51,7 +53,9 @@ def scan(
     where: Annotated[
         str | None, typer.Option(help="Only tensors whose name this regular expression finds.")
     ] = None,
-    channels: Annotated[bool, typer.Option(help="Also rows, columns and outliers of matrices.")] = False,
+    channels: Annotated[
+        bool, typer.Option(help="Also rows, columns and outliers of matrices.")
+    ] = False,
     no_cache: NoCache = False,
     max_header: MaxHeader = SOFT_CAP,
     fail_on: FailOn = "error",
@@ -103,7 +107,7 @@ def tensor(
 @app.command()
 def demo(json: AsJson = False, form: Format = None, output: Output = None) -> None:
     """The models that come with inspector, and what is known to be true of them."""
-    from inspector.demo import demos
+    from inspector.demo.catalog import demos
     from inspector.report.terminal import print_records
 
     _emit("demo", "demo", demos, print_records, json, form, output, "never", quiet=False)
@@ -115,12 +119,16 @@ def doctor(json: AsJson = False, form: Format = None, output: Output = None) -> 
     from inspector.doctor import examine
     from inspector.report.terminal import print_records
 
-    _emit("doctor", "this machine", examine, print_records, json, form, output, "error", quiet=False)
+    _emit(
+        "doctor", "this machine", examine, print_records, json, form, output, "error", quiet=False
+    )
 
 
 @app.command("app")
 def app_command(
-    model: Annotated[str | None, typer.Argument(help="The model to open; none: the start page.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="The model to open; none: the start page.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port on localhost.", min=0, max=65535)] = 8501,
 ) -> None:
     """Open the app in a browser; it listens on this machine only."""
@@ -163,7 +171,8 @@ def _emit(
     if code is None:
         severity = worst(result.findings)
         fails = severity is not None and fail_on != "never"
-        code = FINDINGS if fails and SEVERITIES.index(severity) >= SEVERITIES.index(fail_on) else OK  # type: ignore[arg-type]
+        order = [str(one) for one in SEVERITIES]
+        code = FINDINGS if fails and order.index(str(severity)) >= order.index(fail_on) else OK
     raise typer.Exit(code)
 
 
@@ -176,7 +185,9 @@ def _form(json: bool, form: str | None, output: Path | None, known: list[str]) -
     if chosen not in known:
         raise BadOption(f"--format {show_plain(chosen)} is not known (known: {', '.join(known)}).")
     if chosen == "table" and output:
-        raise BadOption(f"-o {show_plain(str(output))}: give --format; a table goes to the terminal.")
+        raise BadOption(
+            f"-o {show_plain(str(output))}: give --format; a table goes to the terminal."
+        )
     if chosen == "parquet" and not output and sys.stdout.isatty():
         raise BadOption("Parquet is binary: give -o FILE.")
     return chosen
@@ -190,13 +201,16 @@ def _write(data: bytes, output: Path | None, quiet: bool) -> None:
     try:
         output.write_bytes(data)
     except OSError as error:
-        raise BadOption(f"-o {show_plain(str(output))}: cannot be written: {error.strerror}.") from None
+        raise BadOption(
+            f"-o {show_plain(str(output))}: cannot be written: {error.strerror}."
+        ) from None
     _say(f"Wrote {show_plain(str(output))} ({len(data):,} bytes).", quiet)
 
 
 def _nothing(command: str, model: str, error: CheckpointError) -> Records[Any]:
     """The document of a checkpoint of which nothing could be read: its findings, no records."""
-    from inspector.doctor import NOTHING_READ, no_model
+    from inspector.results import NOTHING_READ
+    from inspector.weights.checkpoint import no_model
     from inspector.weights.statistics import TensorStatistics
 
     return Records(

@@ -1,7 +1,6 @@
 """Whether this machine has what inspector needs."""
 
 import dataclasses
-import datetime
 import importlib.metadata
 import importlib.util
 import os
@@ -10,11 +9,20 @@ import tempfile
 from pathlib import Path
 
 from inspector.errors import BadOption
-from inspector.results import Coverage, Finding, Records, Source
+from inspector.results import NOTHING_READ, Finding, Records
 from inspector.weights import cache
-from inspector.weights.checkpoint import versions
+from inspector.weights.checkpoint import no_model
 
-REQUIRED = ("numpy", "numba", "pandas", "pyarrow", "safetensors", "huggingface_hub", "typer", "rich")
+REQUIRED = (
+    "numpy",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "safetensors",
+    "huggingface_hub",
+    "typer",
+    "rich",
+)
 OPTIONAL = {
     "streamlit": "the app (`pip install inspector[app]`)",
     "torch": "models and demo training (`pip install inspector[model]`)",
@@ -46,7 +54,11 @@ def examine() -> Records[Check]:
     memory = psutil.virtual_memory()
     checks += [
         Check(check="cores", ok=True, detail=str(os.cpu_count())),
-        Check(check="memory", ok=True, detail=f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"),
+        Check(
+            check="memory",
+            ok=True,
+            detail=f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free",
+        ),
         _cache(),
     ]
     findings = tuple(
@@ -55,7 +67,7 @@ def examine() -> Records[Check]:
             severity="error",
             where=check.check,
             statement=f"{check.check}: {check.detail}",
-            remedy="Install the requirements again (`make app`), or set INSPECTOR_CACHE to a writable folder.",
+            remedy="Install the requirements again, or set INSPECTOR_CACHE to a writable folder.",
         )
         for check in checks
         if check.ok is False
@@ -69,17 +81,6 @@ def examine() -> Records[Check]:
         records=tuple(checks),
         findings=findings,
     )
-
-
-NOTHING_READ = Coverage(
-    tensors_total=0, tensors_measured=0, parameters_total=0, parameters_measured=0, bytes_total=0, bytes_read=0
-)
-
-
-def no_model(model: str = "") -> Source:
-    """The source of records that no file was read for."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return Source(model=model, revision=None, files=(), versions=versions(), when=now)
 
 
 def _version(name: str) -> str | None:
@@ -122,4 +123,13 @@ def streamlit_command(port: int) -> list[str]:
     script = Path(__file__).parent / "pages" / "router.py"
     flags = [f"--{name}={value}" for name, value in SAFE_SETTINGS.items()]
     hosts = [flag for host in ALLOWED_HOSTS for flag in ("--server.allowedHosts", host)]
-    return [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", *flags, *hosts]
+    return [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(script),
+        f"--server.port={port}",
+        *flags,
+        *hosts,
+    ]

@@ -1,4 +1,4 @@
-"""Errors a user can act on: each message says what, which, expected against got, and the way out."""
+"""Errors a user can act on: what, which, expected against got, and the way out."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

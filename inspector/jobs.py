@@ -71,7 +71,9 @@ WORK: dict[str, Callable[..., None]] = {"scan": _scan}
 def submit(id: str, function: str, title: str, **parameters: Any) -> Job:
     """Start the work named in WORK under `id`, unless that job is already under way."""
     if function not in WORK:
-        raise BadOption(f"There is no work named {show_plain(function)} (known: {', '.join(WORK)}).")
+        raise BadOption(
+            f"There is no work named {show_plain(function)} (known: {', '.join(WORK)})."
+        )
     place = _folder() / id
     if (known := find(id)) is not None and known.active:
         return known
@@ -119,7 +121,9 @@ def find(id: str) -> Job | None:
         except (OSError, ValueError, TypeError):
             return None
         if job.active:
-            job = dataclasses.replace(job, state="failed", error="The worker process ended without a word.")
+            job = dataclasses.replace(
+                job, state="failed", error="The worker process ended without a word."
+            )
             _note(job)
     return job
 
@@ -202,7 +206,9 @@ class _Noted:
     def __call__(self, done: int, total: int, label: str) -> None:
         now = time.time()
         if now - self.job.updated >= WRITE_EVERY or done == total:
-            self.job = dataclasses.replace(self.job, done=done, total=total, label=label, updated=now)
+            self.job = dataclasses.replace(
+                self.job, done=done, total=total, label=label, updated=now
+            )
             _note(self.job)
 
 
@@ -214,14 +220,18 @@ def work(place: Path) -> None:
         return
     with (place.parent / "turn").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        noted = _Noted(dataclasses.replace(job, state="running", started=time.time(), pid=os.getpid()))
+        noted = _Noted(
+            dataclasses.replace(job, state="running", started=time.time(), pid=os.getpid())
+        )
         _note(noted.job)
         try:
             WORK[spec["function"]](noted, **spec["parameters"])
         except InspectorError as error:
             ended = dataclasses.replace(noted.job, state="failed", error=str(error))
         except Exception as error:
-            _note(dataclasses.replace(noted.job, state="failed", error=f"Bug: {type(error).__name__}"))
+            _note(
+                dataclasses.replace(noted.job, state="failed", error=f"Bug: {type(error).__name__}")
+            )
             raise  # the log keeps the traceback
         else:
             ended = dataclasses.replace(noted.job, state="done", done=noted.job.total)

@@ -82,6 +82,16 @@ class Coverage:
     skipped: tuple[Skipped, ...] = ()
 
 
+NOTHING_READ = Coverage(
+    tensors_total=0,
+    tensors_measured=0,
+    parameters_total=0,
+    parameters_measured=0,
+    bytes_total=0,
+    bytes_read=0,
+)
+
+
 def show_plain(text: str, limit: int = 120) -> str:
     """Text from a file, a model or a user, made harmless for one line of plain output.
 
@@ -95,7 +105,13 @@ def show_plain(text: str, limit: int = 120) -> str:
 
 def _escape(character: str) -> str:
     code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
 
 
 R = TypeVar("R")
@@ -174,7 +190,7 @@ def _not_a_number(holes: Sequence[str]) -> Finding:
         where=holes[0],
         statement=f"{len(holes)} values are not finite and stand as null",
         evidence={"fields": list(holes[:20])},
-        remedy="Look at the findings on the tensors named; their statistics cannot be written as numbers.",
+        remedy="Look at the findings on what is named; these numbers cannot be written down.",
     )
 
 

@@ -2,6 +2,7 @@
 
 import html
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +13,16 @@ from inspector.errors import BadOption
 from inspector.report.charts import Chart
 from inspector.report.document import coverage_line, md_code
 from inspector.results import Finding, show_plain
+from inspector.weights import channels
 from inspector.weights.checkpoint import DEMO, Checkpoint, open_checkpoint
+from inspector.weights.header import TensorEntry
 from inspector.weights.scan import Scan
 from inspector.weights.stored import load_scan, scan_key
+from inspector.weights.tensor import TensorView, view
 
 PAGES = Path(__file__).parent
 RECENT = 8
+FOUR_DIGITS = st.column_config.NumberColumn(format="%.4g")
 
 
 def page(name: str) -> Path:
@@ -57,11 +62,13 @@ def _check_root(model: str) -> None:
     path = Path(model).expanduser()
     allowed = [Path(root).resolve() for root in roots.split(os.pathsep) if root]
     if not any(path.resolve().is_relative_to(root) for root in allowed):
-        raise BadOption("The path is outside the directories this server may read (INSPECTOR_ROOTS).")
+        raise BadOption(
+            "The path is outside the directories this server may read (INSPECTOR_ROOTS)."
+        )
 
 
 def current() -> Checkpoint:
-    """The open model; a model that only a link names waits for a click. Stops the page without one."""
+    """The open model; one that only a link names waits for a click. No model: the page stops."""
     linked = st.query_params.get("model") or os.environ.get("INSPECTOR_MODEL", "")
     model = st.session_state.get("model", "")
     trusted = (model, os.environ.get("INSPECTOR_MODEL"), *st.session_state.get("recent", []))
@@ -89,9 +96,8 @@ def chip(checkpoint: Checkpoint) -> None:
     with st.sidebar:
         st.caption("Open model")
         st.code(show_plain(Path(checkpoint.model).name or checkpoint.model, 60), language=None)
-        st.caption(
-            f"{short(parameters)} values, {show_plain(', '.join(dtypes), 60)}, header {hashes[0][:8] if hashes else '?'}"
-        )
+        header = hashes[0][:8] if hashes else "unread"
+        st.text(f"{short(parameters)} values\n{show_plain(', '.join(dtypes), 60)}\nheader {header}")
 
 
 def scanned(checkpoint: Checkpoint) -> Scan | None:
@@ -101,7 +107,13 @@ def scanned(checkpoint: Checkpoint) -> Scan | None:
         return kept
     job = jobs.find(id)
     if job is None or (job.state == "done"):  # done, but its result has been pruned
-        job = jobs.submit(id, "scan", f"Scan of {show_plain(checkpoint.model)}", model=checkpoint.model, channels=False)
+        job = jobs.submit(
+            id,
+            "scan",
+            f"Scan of {show_plain(checkpoint.model)}",
+            model=checkpoint.model,
+            channels=False,
+        )
     watch(id, checkpoint.model)
     return None
 
@@ -134,7 +146,9 @@ def watch(id: str, model: str) -> None:
         share = job.done / job.total if job.total else 0.0
         seconds = job.seconds_left
         when = f", about {seconds:.0f} s left" if seconds is not None else ""
-        left.progress(share, text=f"Measuring every value: {share:.0%} of {short(job.total)}B{when}")
+        left.progress(
+            share, text=f"Measuring every value: {share:.0%} of {short(job.total)}B{when}"
+        )
         if right.button("Cancel", key="cancel_scan"):
             jobs.cancel(id)
             st.rerun(scope="fragment")
@@ -192,3 +206,25 @@ def coverage(scan: Scan) -> None:
     st.caption(f"{coverage_line(scan)} Measured {scan.source.when}.")
 
 
+def matches(names: "pd.Series[str]", text: str) -> "pd.Series[bool]":
+    """Which names the regular expression finds; one that is none is looked for as plain text."""
+    try:
+        pattern = re.compile(text)
+    except re.error:
+        pattern = re.compile(re.escape(text))
+    return names.map(lambda name: pattern.search(name) is not None).astype(bool)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the tensor")
+def _view(model: str, stamp: str, name: str) -> TensorView:
+    return view(_open(model), name)
+
+
+def viewed(checkpoint: Checkpoint, name: str) -> TensorView:
+    """Everything about one tensor, kept while its file stays the same."""
+    return _view(checkpoint.model, scan_key(checkpoint), name)
+
+
+def why_no_profile(entry: TensorEntry) -> str | None:
+    """Why a tensor has no rows and columns."""
+    return channels.why_not(entry.dtype, entry.shape)

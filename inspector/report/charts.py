@@ -49,7 +49,12 @@ def parameters_by_layer(table: pd.DataFrame) -> Chart:
         alt.Chart(table)
         .mark_bar()
         .encode(
-            x=alt.X("layer:N", sort=layers, title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            x=alt.X(
+                "layer:N",
+                sort=layers,
+                title="layer",
+                axis=alt.Axis(labelAngle=0, labelOverlap=True),
+            ),
             y=alt.Y("parameters:Q", title="parameters", axis=alt.Axis(format="~s")),
             color=_colour(list(table["kind"])),
             tooltip=["layer", "kind", alt.Tooltip("parameters:Q", format=","), "tensors"],
@@ -76,12 +81,18 @@ def size_by_depth(table: pd.DataFrame) -> Chart:
             color=_colour(list(shown["kind"])),
             strokeDash=alt.StrokeDash("kind:N", legend=None),
             shape=alt.Shape("kind:N", legend=None),
-            tooltip=["layer", "kind", alt.Tooltip("rms:Q", format=".4g"), alt.Tooltip("std:Q", format=".4g")],
+            tooltip=[
+                "layer",
+                "kind",
+                alt.Tooltip("rms:Q", format=".4g"),
+                alt.Tooltip("std:Q", format=".4g"),
+            ],
         )
         .properties(height=260)
     )
     parts = [
-        f"{kind} {group['rms'].min():.3g} to {group['rms'].max():.3g}" for kind, group in shown.groupby("kind")
+        f"{kind} {group['rms'].min():.3g} to {group['rms'].max():.3g}"
+        for kind, group in shown.groupby("kind")
     ]
     left_out = len(table) - len(shown)
     alt_text = f"Root mean square by layer: {'; '.join(parts)}." + (
@@ -97,7 +108,12 @@ def dtype_grid(table: pd.DataFrame) -> Chart:
         alt.Chart(table)
         .mark_rect(stroke="white")
         .encode(
-            x=alt.X("layer:N", sort=layers, title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            x=alt.X(
+                "layer:N",
+                sort=layers,
+                title="layer",
+                axis=alt.Axis(labelAngle=0, labelOverlap=True),
+            ),
             y=alt.Y("kind:N", title=None),
             color=alt.Color("dtype:N", scale=alt.Scale(range=list(KIND_COLOURS.values()))),
             tooltip=["layer", "kind", "dtype", "tensors"],
@@ -124,10 +140,20 @@ def histogram(found: Histogram, record: TensorStatistics, log: bool) -> Chart:
             x2="to:Q",
             y=alt.Y("count:Q", scale=scale, title="values, log scale" if log else "values"),
             y2="floor:Q",
-            tooltip=[alt.Tooltip("from:Q", format=".4g"), alt.Tooltip("to:Q", format=".4g"), "count:Q"],
+            tooltip=[
+                alt.Tooltip("from:Q", format=".4g"),
+                alt.Tooltip("to:Q", format=".4g"),
+                "count:Q",
+            ],
         )
     )
-    quantiles = [("q01", record.q01), ("q25", record.q25), ("q50", record.q50), ("q75", record.q75), ("q99", record.q99)]
+    quantiles = [
+        ("q01", record.q01),
+        ("q25", record.q25),
+        ("q50", record.q50),
+        ("q75", record.q75),
+        ("q99", record.q99),
+    ]
     rules = (
         alt.Chart(pd.DataFrame(quantiles, columns=["quantile", "value"]))
         .mark_rule(color=KIND_COLOURS["other"], strokeDash=[4, 3])
@@ -136,7 +162,8 @@ def histogram(found: Histogram, record: TensorStatistics, log: bool) -> Chart:
     alt_text = (
         f"Histogram of {int(found.counts.sum()):,} finite values in {len(found.counts)} bins from "
         f"{found.edges[0]:.4g} to {found.edges[-1]:.4g}; median {record.q50:.4g}, "
-        f"98 % of values between {record.q01:.4g} and {record.q99:.4g} (dashed: 1, 25, 50, 75, 99 %)."
+        f"98 % of values between {record.q01:.4g} and {record.q99:.4g} "
+        "(dashed: 1, 25, 50, 75, 99 %)."
     )
     return Chart(figure=(bars + rules).properties(height=300), alt=alt_text, table=table)
 
@@ -144,10 +171,17 @@ def histogram(found: Histogram, record: TensorStatistics, log: bool) -> Chart:
 def profile(axis: Axis, name: str) -> Chart:
     """Size of each row or column: its rms, and its largest magnitude."""
     table = pd.DataFrame(
-        {name: np.arange(len(axis.rms)), "rms": axis.rms, "abs max": axis.abs_max, "mean": axis.mean}
+        {
+            name: np.arange(len(axis.rms)),
+            "rms": axis.rms,
+            "abs max": axis.abs_max,
+            "mean": axis.mean,
+        }
     )
     stretch = -(-len(table) // MOST_POINTS)
-    shown = table.groupby(table[name] // stretch).agg({name: "first", "rms": "max", "abs max": "max"})
+    shown = table.groupby(table[name] // stretch).agg(
+        {name: "first", "rms": "max", "abs max": "max"}
+    )
     long = shown.melt(name, ["rms", "abs max"], var_name="measure", value_name="size").dropna()
     figure = (
         alt.Chart(long)
@@ -165,7 +199,8 @@ def profile(axis: Axis, name: str) -> Chart:
     known = axis.rms[np.isfinite(axis.rms)]
     alt_text = (
         f"Root mean square and largest magnitude of {len(table):,} {name}s; rms from "
-        f"{known.min():.3g} to {known.max():.3g}, the largest in {name} {int(np.nanargmax(axis.rms))}.{reduced}"
+        f"{known.min():.3g} to {known.max():.3g}, the largest in {name} "
+        f"{int(np.nanargmax(axis.rms))}.{reduced}"
         if known.size
         else f"No {name} has a finite value."
     )
@@ -176,14 +211,24 @@ def picture(found: Picture) -> Chart:
     """A matrix as colours: blue below zero, orange above, white at zero."""
     sizes = np.abs(found.cells[np.isfinite(found.cells)])
     limit = float(sizes.max()) if sizes.size else 1.0
-    bound = float(np.quantile(sizes, 0.99)) if sizes.size and np.quantile(sizes, 0.99) > 0 else limit or 1.0
+    bound = (
+        float(np.quantile(sizes, 0.99))
+        if sizes.size and np.quantile(sizes, 0.99) > 0
+        else limit or 1.0
+    )
     figure = go.Figure(
         go.Heatmap(
             z=found.cells.astype(np.float32),
             zmin=-bound,
             zmax=bound,
             zmid=0,
-            colorscale=[[0, "#053061"], [0.25, "#4393C3"], [0.5, "#F7F7F7"], [0.75, "#E08214"], [1, "#7F3B08"]],
+            colorscale=[
+                [0, "#053061"],
+                [0.25, "#4393C3"],
+                [0.5, "#F7F7F7"],
+                [0.75, "#E08214"],
+                [1, "#7F3B08"],
+            ],
             x0=0,
             dx=found.columns / found.cells.shape[1],
             y0=0,

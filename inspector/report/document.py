@@ -52,10 +52,15 @@ def _markdown(result: Document) -> bytes:
     lines = [f"# inspector {result.command}: {md_code(result.source.model)}", ""]
     lines += [f"Measured {result.source.when}; {coverage_line(result)}", ""]
     if result.findings:
-        lines += ["## Findings", "", "| severity | id | where | statement | remedy |", "|---|---|---|---|---|"]
+        lines += [
+            "## Findings",
+            "",
+            "| severity | id | where | statement | remedy |",
+            "|---|---|---|---|---|",
+        ]
         for f in result.findings:
-            cells = (f.severity, f.id, md_code(f.where), md_code(f.statement), f.remedy)
-            lines.append(f"| {' | '.join(cells)} |")
+            told = (f.severity, f.id, md_code(f.where), md_code(f.statement), f.remedy)
+            lines.append(f"| {' | '.join(told)} |")
         lines.append("")
     fields = [field.name for field in dataclasses.fields(result.record_type)]
     lines += ["## Records", "", f"| {' | '.join(fields)} |", "|" + "---|" * len(fields)]
@@ -100,10 +105,13 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 <h1>inspector {{ command }}</h1>
 <p>Model <code>{{ model }}</code>, measured {{ when }}; {{ coverage }}</p>
 {% if findings %}<h2>Findings</h2><table><tr><th>severity<th>id<th>where<th>statement<th>remedy</tr>
-{% for f in findings %}<tr><td>{{ f.severity }}<td>{{ f.id }}<td>{{ f.where }}<td>{{ f.statement }}<td>{{ f.remedy }}</tr>
+{% for f in findings %}<tr><td>{{ f.severity }}<td>{{ f.id }}<td>{{ f.where }}
+<td>{{ f.statement }}<td>{{ f.remedy }}</tr>
 {% endfor %}</table>{% endif %}
 <h2>Records</h2><table><tr>{% for c in columns %}<th>{{ c }}{% endfor %}</tr>
-{% for row in rows %}<tr>{% for number, cell in row %}<td{% if number %} class="number"{% endif %}>{{ cell }}{% endfor %}</tr>
+{% for row in rows %}<tr>
+{% for number, cell in row %}<td{% if number %} class="number"{% endif %}>{{ cell }}{% endfor %}
+</tr>
 {% endfor %}</table></body></html>
 """
 

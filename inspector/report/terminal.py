@@ -87,8 +87,16 @@ def print_scan(result: Records[Any]) -> None:
     ]))  # fmt: skip
     census = [_as_dict(group) for group in result.summary["census"]]
     kinds = [group for group in census if group["by"] in ("kind", "model")]
-    columns = {"parameters": "parameters", "tensors": "tensors", "mean": "mean", "std": "std", "rms": "rms"}
-    rows = [[g["kind"] or "all", f"{g['share']:.2%}", *(g[c] for c in columns.values())] for g in kinds]
+    columns = {
+        "parameters": "parameters",
+        "tensors": "tensors",
+        "mean": "mean",
+        "std": "std",
+        "rms": "rms",
+    }
+    rows = [
+        [g["kind"] or "all", f"{g['share']:.2%}", *(g[c] for c in columns.values())] for g in kinds
+    ]
     console.print(_table("Census", ["kind", "share", *columns], rows))
     _print_findings(console, result.findings)
     console.print(Text(coverage_line(result)))
@@ -99,10 +107,14 @@ def print_tensor(result: Records[Any]) -> None:
     console = _console()
     record = result.records[0]
     fields = dataclasses.fields(record)
-    console.print(_table("", ["field", "value"], [[f.name, getattr(record, f.name)] for f in fields]))
+    console.print(
+        _table("", ["field", "value"], [[f.name, getattr(record, f.name)] for f in fields])
+    )
     outliers = [_as_dict(one) for one in result.summary["outliers"]]
     if outliers:
-        console.print(_table("Largest values", list(outliers[0]), [list(one.values()) for one in outliers]))
+        console.print(
+            _table("Largest values", list(outliers[0]), [list(one.values()) for one in outliers])
+        )
     _print_findings(console, result.findings)
 
 
@@ -139,8 +151,12 @@ def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     table = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False)
     for i, heading in enumerate(headings):
-        numeric = any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=i > 0, overflow="fold")
+        numeric = any(
+            isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows
+        )
+        table.add_column(
+            heading, justify="right" if numeric else "left", no_wrap=i > 0, overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     return table

@@ -44,7 +44,8 @@ def store(name: str, document: Mapping[str, Any], arrays: Mapping[str, np.ndarra
     try:
         place.mkdir(parents=True, exist_ok=True)
         if arrays:
-            _replace(place / f"{name}.npz", lambda file: np.savez(file, **arrays))
+            save: Any = np.savez  # its stub takes the names of arrays for its own options
+            _replace(place / f"{name}.npz", lambda file: save(file, **arrays))
         text = json.dumps(document).encode()
         _replace(place / f"{name}.json", lambda file: file.write(text))
         _prune(place)

@@ -108,6 +108,7 @@ class Group:
     ) -> GroupStatistics:
         """The record of the group; `parameters` is what its share is of."""
         middle, error = self._quantiles()
+        ends = (self.minimum, self.maximum) if self.moments.n else (None, None)
         return GroupStatistics(
             by=by,
             layer=layer,
@@ -117,9 +118,9 @@ class Group:
             parameters=self.n,
             share=self.n / parameters if parameters else 0.0,
             bytes=self.bytes,
-            **dataclasses.asdict(shape_of(self.moments)),
-            min=self.minimum if self.moments.n else None,
-            max=self.maximum if self.moments.n else None,
+            **dataclasses.asdict(shape_of(self.moments, *ends)),
+            min=ends[0],
+            max=ends[1],
             zeros=self.zeros,
             nan=self.nan,
             inf=self.inf,
@@ -148,7 +149,10 @@ def bins_by_value(
         bins = np.flatnonzero((count > 0) & top(dtype).finite)
         low_bits = np.uint64(FORMATS[dtype].bits - FORMATS[dtype].top_bits)
         first = bins.astype(np.uint64) << low_bits
-        ends = decode(dtype, first), decode(dtype, first | ((np.uint64(1) << low_bits) - np.uint64(1)))
+        ends = (
+            decode(dtype, first),
+            decode(dtype, first | ((np.uint64(1) << low_bits) - np.uint64(1))),
+        )
         lows.append(np.minimum(*ends))
         highs.append(np.maximum(*ends))
         counts.append(count[bins])
@@ -176,7 +180,7 @@ class Census:
         self._roles: dict[str, Group] = {}
 
     def add(self, entry: TensorEntry, placement: Placement, tally: Tally) -> None:
-        """Take one tensor in; buffers, scales and second names of a tied matrix are no parameters."""
+        """Take one tensor in, unless it is a buffer, a scale or a second name of a matrix."""
         if placement.kind in NOT_PARAMETERS or placement.alias_of is not None:
             return
         self._cells.setdefault((placement.layer, placement.kind), Group()).add(entry, tally)

@@ -1,4 +1,4 @@
-"""Rows and columns of a matrix: mean, RMS and largest magnitude of each, in the pass of the counts."""
+"""Rows and columns of a matrix: mean, RMS and largest magnitude, in the pass of the counts."""
 
 import dataclasses
 import typing
@@ -17,7 +17,7 @@ ROWS_AT_A_TIME = 128  # fits a row number into the narrowest pattern, so that bo
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Axis:
-    """Profile of the rows or of the columns; statistics over finite values, NaN where there are none.
+    """Profile of rows or columns over finite values; NaN where there are none.
 
     `abs_max_at` is the position of the largest magnitude along the other axis (the first, if tied).
     """
@@ -107,8 +107,7 @@ class ChannelSums:
 
 
 class _Sums:
-    """Sums of one axis over finite values, the largest magnitude (-1: none yet), where it is, and
-    how many values are not finite."""
+    """Sums of one axis over finite values, its largest magnitudes (-1: none yet) and gaps."""
 
     def __init__(self, channels: int) -> None:
         self.total = np.zeros(channels)

@@ -9,13 +9,9 @@ import typing
 
 import numba
 import numpy as np
-from jaxtyping import Float, Int, UInt16, UInt32, UInt64
 
 BLOCK = 4096  # elements whose moments are taken together: they stay in the first-level cache
 FLUSH = 2**31  # elements a uint32 counter may take before it is added to a uint64 one
-
-Patterns = Int[np.ndarray, " n"]
-Counts = UInt64[np.ndarray, " bins"]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -72,10 +68,12 @@ def scatter(patterns, shift, position, low):
 def tally_bins(low, begin, table, nlogn):
     """(distinct, sum of c log2 c) over all bins; low[begin[i]:begin[i+1]] are those of bin i.
 
-    `table` holds 65,536 zeros and is left so; `nlogn` is c log2 c for small c.
+    `table` holds 65,536 zeros and is left so; `nlogn` is c log2 c for small c. Small c come by the
+    million: they are counted, since adding them up one by one would add up roundings.
     """
     distinct = 0
     total = 0.0
+    often = np.zeros(len(nlogn), dtype=np.int64)
     for i in range(len(begin) - 1):
         for at in range(begin[i], begin[i + 1]):
             table[low[at]] += 1
@@ -85,18 +83,19 @@ def tally_bins(low, begin, table, nlogn):
                 table[low[at]] = 0
                 distinct += 1
                 if count < len(nlogn):
-                    total += nlogn[count]
+                    often[count] += 1
                 else:
                     total += count * np.log2(count)
-    return distinct, total
+    return distinct, total + (often * nlogn).sum()
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 @typing.no_type_check
 def block_moments(values, moments):
-    """Rows of (n, mean, M2, M3, M4, sum |x|) per block of finite values; M are central sums.
+    """Rows of (n, mean, S1, S2, S3, S4, sum |x|) per block of finite values; Sk = sum (x - mean)^k.
 
-    Two passes over each block, so that nothing cancels; NaN and infinities are left out.
+    Two passes over each block, so that nothing cancels; S1 is what rounding the mean left over.
+    NaN and infinities are left out.
     """
     for block in range(len(moments)):
         part = values[block * BLOCK : (block + 1) * BLOCK]
@@ -106,13 +105,14 @@ def block_moments(values, moments):
             n += 1.0 if finite else 0.0
             total += np.float64(x) if finite else 0.0
         mean = total / n if n else 0.0
-        m2 = m3 = m4 = l1 = 0.0
+        s1 = s2 = s3 = s4 = l1 = 0.0
         for x in part:
             finite = abs(x) < np.inf
             d = np.float64(x) - mean if finite else 0.0
-            m2 += d * d
-            m3 += d * d * d
-            m4 += d * d * (d * d)
+            s1 += d
+            s2 += d * d
+            s3 += d * d * d
+            s4 += d * d * (d * d)
             l1 += abs(np.float64(x)) if finite else 0.0
         row = moments[block]
-        row[0], row[1], row[2], row[3], row[4], row[5] = n, mean, m2, m3, m4, l1
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6] = n, mean, s1, s2, s3, s4, l1

@@ -1,4 +1,4 @@
-"""Number formats of safetensors dtypes: what each bit pattern is worth, and how patterns are ordered.
+"""Number formats of safetensors dtypes: what each bit pattern is worth, and their order.
 
 Formats: IEEE 754; OCP 8-bit floating point (OFP8) 1.0; OCP Microscaling (MX) 1.0 for E8M0 and E2M1.
 """
@@ -15,7 +15,7 @@ Special = Literal["ieee", "nan at top", "nan at -0", "none"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Format:
-    """How a dtype's bits make a number; `exponent` and `mantissa` are bit counts, 0 for integers."""
+    """How a dtype's bits make a number; `exponent` and `mantissa` count bits, 0 for integers."""
 
     bits: int
     kind: Literal["float", "int", "uint", "scale"]
@@ -44,8 +44,12 @@ FORMATS = {
     "F4": Format(bits=4, kind="float", exponent=2, mantissa=1, bias=1, special="none"),
     "F8_E4M3": Format(bits=8, kind="float", exponent=4, mantissa=3, bias=7, special="nan at top"),
     "F8_E5M2": Format(bits=8, kind="float", exponent=5, mantissa=2, bias=15),
-    "F8_E4M3FNUZ": Format(bits=8, kind="float", exponent=4, mantissa=3, bias=8, special="nan at -0"),
-    "F8_E5M2FNUZ": Format(bits=8, kind="float", exponent=5, mantissa=2, bias=16, special="nan at -0"),
+    "F8_E4M3FNUZ": Format(
+        bits=8, kind="float", exponent=4, mantissa=3, bias=8, special="nan at -0"
+    ),
+    "F8_E5M2FNUZ": Format(
+        bits=8, kind="float", exponent=5, mantissa=2, bias=16, special="nan at -0"
+    ),
     "F8_E8M0": Format(bits=8, kind="scale"),
     "F16": Format(bits=16, kind="float", exponent=5, mantissa=10, bias=15),
     "BF16": Format(bits=16, kind="float", exponent=8, mantissa=7, bias=127),
@@ -94,16 +98,17 @@ def _decode_small_float(form: Format, patterns: Int[np.ndarray, " n"]) -> Float[
         values = np.where(magnitude == (1 << (form.bits - 1)) - 1, np.nan, values)
     elif form.special == "nan at -0":
         values = np.where((magnitude == 0) & (sign < 0), np.nan, values)
-    return values
+    decoded: Float[np.ndarray, " n"] = values
+    return decoded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Top:
     """The high bins of a dtype, one per value of its top bits; all arrays have one entry per bin.
 
-    `rank` is the place of a bin by the value it holds, lowest first; `backwards` marks bins in which a larger remaining pattern is a smaller value;
-    `finite` those that hold finite values only, `tiny` those of the lowest exponent (zeros and
-    subnormals). `values` is the value of each bin's first pattern.
+    `rank` is the place of a bin by the value it holds, lowest first; `values` the value of its
+    first pattern. `backwards` marks bins in which a larger remaining pattern is a smaller value,
+    `finite` those of finite values only, `tiny` those of the lowest exponent (zeros, subnormals).
     """
 
     rank: Int[np.ndarray, " bins"]

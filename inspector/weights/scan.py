@@ -28,7 +28,7 @@ PART = 64 * 2**20  # bytes of one tensor that one thread takes on: large tensors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scan(Records[TensorStatistics]):
-    """One record per tensor; `channels` holds the profiles of matrices where they were asked for."""
+    """One record per tensor; `channels` holds the profiles of matrices, if asked for."""
 
     channels: Mapping[str, ChannelProfile]
 
@@ -171,7 +171,9 @@ class _Measure:
 class _Work:
     """Puts parts together into records, census, coverage and findings."""
 
-    def __init__(self, checkpoint: Checkpoint, chosen: Sequence[TensorEntry], channels: bool) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, chosen: Sequence[TensorEntry], channels: bool
+    ) -> None:
         self._checkpoint, self._chosen, self._channels = checkpoint, chosen, channels
         self._placements = checkpoint.architecture.placements
         self._counts: np.ndarray | None = None
@@ -232,7 +234,9 @@ class _Work:
             rows, columns = self._sums.axes()
 
             def read_row(row: int) -> np.ndarray:
-                return read_values(entry, reader, row * entry.shape[-1], (row + 1) * entry.shape[-1])
+                return read_values(
+                    entry, reader, row * entry.shape[-1], (row + 1) * entry.shape[-1]
+                )
 
             found = channel_sums.outliers(rows, read_row, record.mean or 0.0, record.std or 0.0)
             self._profiles[entry.name] = ChannelProfile(rows=rows, columns=columns, outliers=found)
@@ -308,7 +312,7 @@ def read_patterns(entry: TensorEntry, reader: Reader, start: int, stop: int) -> 
     bits = FORMATS[entry.dtype].bits
     begin, end = start * bits // 8, -(-stop * bits // 8)
     raw = np.empty(end - begin, dtype=np.uint8)
-    reader.read_into(entry.file, entry.start + begin, memoryview(raw))
+    reader.read_into(entry.file, entry.start + begin, raw.data)
     if bits == 4:
         both = np.stack([raw & 15, raw >> 4], axis=1).ravel()  # the low nibble comes first
         return both[start % 2 : start % 2 + stop - start]
@@ -319,7 +323,8 @@ def read_values(entry: TensorEntry, reader: Reader, start: int, stop: int) -> np
     """The values of elements start..stop as float64 (see formats.decode)."""
     patterns = read_patterns(entry, reader, start, stop)
     if FORMATS[entry.dtype].bits <= 16:
-        return top(entry.dtype).values[patterns]
+        values: np.ndarray = top(entry.dtype).values[patterns]
+        return values
     return decode(entry.dtype, patterns)
 
 
@@ -335,5 +340,3 @@ def first_not_finite(entry: TensorEntry, reader: Reader) -> dict[str, int]:
         if len(first) == 2:
             break
     return first
-
-

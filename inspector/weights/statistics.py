@@ -10,7 +10,7 @@ from inspector.weights.architecture import Placement
 from inspector.weights.formats import FORMATS
 from inspector.weights.header import TensorEntry
 from inspector.weights.problems import finding
-from inspector.weights.tally import QUANTILES, Moments, Tally
+from inspector.weights.tally import LEAST_SQUARE, QUANTILES, Moments, Tally
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,30 +74,43 @@ class Shape:
     rms: float | None
 
 
-def shape_of(moments: Moments) -> Shape:
-    """Mean, spread and tails from moments; skewness and kurtosis need a spread."""
-    n, m2 = moments.n, moments.m2
-    if not n or not all(map(math.isfinite, (moments.mean, m2, moments.m3, moments.m4, moments.l1))):
-        mean = moments.mean if n and math.isfinite(moments.mean) else None
-        return Shape(mean=mean, std=None, skewness=None, kurtosis=None, l1=None, l2=None, rms=None)
-    # In units of std before the powers are taken: m2**2 underflows for small weights.
-    std = math.sqrt(m2 / n)
-    spread = std > 0 and std**4 > 0
-    square = m2 / n + moments.mean**2
+def shape_of(moments: Moments, minimum: float | None, maximum: float | None) -> Shape:
+    """Mean, spread and tails from moments and extremes; None where float64 cannot hold a number."""
+    if minimum is None or maximum is None:
+        return Shape(mean=None, std=None, skewness=None, kurtosis=None, l1=None, l2=None, rms=None)
+    constant = minimum == maximum
+    std = moments.std(minimum, maximum)
+    mean = minimum if constant else moments.mean
+    rms = None if std is None else math.hypot(std, mean)
+    skewness, kurtosis = _tails(moments, std) if std else (None, None)
     return Shape(
-        mean=moments.mean,
+        mean=_known(mean),
         std=std,
-        skewness=moments.m3 / n / std**3 if spread else None,
-        kurtosis=moments.m4 / n / std**4 - 3 if spread else None,
-        l1=moments.l1,
-        l2=math.sqrt(square) * math.sqrt(n),
-        rms=math.sqrt(square),
+        skewness=skewness,
+        kurtosis=kurtosis,
+        l1=_known(moments.l1),
+        l2=None if rms is None else _known(rms * math.sqrt(moments.n)),
+        rms=rms,
     )
+
+
+def _tails(moments: Moments, std: float) -> tuple[float | None, float | None]:
+    """(skewness, excess kurtosis): central moments in units of std, None where out of range."""
+    n, left = moments.n, moments.s1 / moments.n  # the mean that was subtracted is `left` too low
+    if not std**4 > LEAST_SQUARE or not math.isfinite(moments.s4):
+        return None, None
+    third = moments.s3 / n - 3 * left * (moments.s2 / n) + 2 * left**3
+    fourth = moments.s4 / n - 4 * left * (moments.s3 / n) + 6 * left**2 * (moments.s2 / n) - 3 * left**4
+    return third / std**3, fourth / std**4 - 3
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def statistics(entry: TensorEntry, placement: Placement, tally: Tally) -> TensorStatistics:
     """The record of a tensor from its tally."""
-    shape = shape_of(tally.moments)
+    shape = shape_of(tally.moments, tally.minimum, tally.maximum)
     quantiles = tally.quantiles or (None,) * len(QUANTILES)
     extremes = [abs(v) for v in (tally.minimum, tally.maximum) if v is not None]
     return TensorStatistics(
@@ -133,7 +146,7 @@ def _entropy(n: int, nlogn: float) -> float | None:
 
 
 def findings_on(record: TensorStatistics, first: dict[str, int]) -> list[Finding]:
-    """What a reader of the record must know; `first` holds the flat index of the first nan and inf."""
+    """What a reader of the record must know; `first`: flat index of the first nan and inf."""
     name = show_plain(record.name)
     found = []
     for id, what, count in (("WT-NAN", "NaN", record.nan), ("WT-INF", "infinite", record.inf)):
@@ -150,16 +163,24 @@ def findings_on(record: TensorStatistics, first: dict[str, int]) -> list[Finding
     elif record.nan + record.inf == record.parameters:
         pass  # said above
     elif record.std is None:
-        found.append(finding("WT-RANGE", name, "its powers overflow 64-bit floats: no spread, no norms"))
+        found.append(
+            finding("WT-RANGE", name, "its squares leave the range of 64-bit floats: no spread")
+        )
     elif record.skewness is None:
         found.append(
-            finding("WT-CONSTANT", name, f"all finite values are {record.min:.6g}", value=record.min)
+            finding(
+                "WT-CONSTANT", name, f"all finite values are {record.min:.6g}", value=record.min
+            )
             if record.min == record.max
-            else finding("WT-RANGE", name, "its spread is too small for fourth powers of 64-bit floats")
+            else finding(
+                "WT-RANGE", name, "the fourth powers of its spread leave the range of 64-bit floats"
+            )
         )
     if record.kind not in ("scale", "buffer") and _holds_codes(record.dtype):
         found.append(
-            finding("WT-CODES", name, f"{record.dtype} values are shown as stored", dtype=record.dtype)
+            finding(
+                "WT-CODES", name, f"{record.dtype} values are shown as stored", dtype=record.dtype
+            )
         )
     return found
 

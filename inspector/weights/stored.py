@@ -51,10 +51,15 @@ def load_scan(name: str) -> Scan | None:
         record_type=TensorStatistics,
         source=_source(document["source"]),
         coverage=Coverage(
-            **{**document["coverage"], "skipped": tuple(Skipped(**s) for s in document["coverage"]["skipped"])}
+            **{
+                **document["coverage"],
+                "skipped": tuple(Skipped(**s) for s in document["coverage"]["skipped"]),
+            }
         ),
         summary=document["summary"],
-        records=tuple(TensorStatistics(**{**r, "shape": tuple(r["shape"])}) for r in document["records"]),
+        records=tuple(
+            TensorStatistics(**{**r, "shape": tuple(r["shape"])}) for r in document["records"]
+        ),
         findings=tuple(Finding(**f) for f in document["findings"]),
         channels={
             tensor: ChannelProfile(

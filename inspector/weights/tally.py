@@ -13,6 +13,8 @@ from inspector.weights.formats import FORMATS, Top, decode, pattern_dtype, top
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SIGMAS = (3, 6)
 GATHER = 2**23  # elements of a wide tensor that are sorted out at a time: 16 MB of 32-bit ones
+VALUE_TYPE = {"int": "i", "uint": "u", "float": "f"}
+LEAST_SQUARE = 2.0**-960  # what underflows in a sum of squares above this is below its last bit
 NLOGN = np.arange(256) * np.log2(np.maximum(np.arange(256), 1))
 
 Chunks = Callable[[], Iterator[Int[np.ndarray, " n"]]]
@@ -21,34 +23,37 @@ Chunks = Callable[[], Iterator[Int[np.ndarray, " n"]]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Count, mean, central sums M2 to M4 and sum of magnitudes of finite values, in float64.
+    """Count, mean, sums of powers of the distance from it, sum of magnitudes; of finite values.
 
-    They add up over parts (Pebay 2008, SAND2008-6212, eq. 2.1 with k = 2..4).
+    s1 is what rounding left out of the mean. They add up over parts (binomial expansion about the
+    common mean; Pebay 2008, SAND2008-6212, section 2, has the case s1 = 0).
     """
 
     n: int = 0
     mean: float = 0.0
-    m2: float = 0.0
-    m3: float = 0.0
-    m4: float = 0.0
+    s1: float = 0.0
+    s2: float = 0.0
+    s3: float = 0.0
+    s4: float = 0.0
     l1: float = 0.0
 
     @classmethod
-    def of_rows(cls, rows: Float[np.ndarray, "blocks 6"]) -> "Moments":
-        """The moments of the union of parts, one row (n, mean, M2, M3, M4, sum |x|) per part."""
-        n, mean, m2, m3, m4, l1 = rows[rows[:, 0] > 0].T
+    def of_rows(cls, rows: Float[np.ndarray, "parts 7"]) -> "Moments":
+        """The moments of the union of parts, one row as of `row` per part."""
+        n, mean, s1, s2, s3, s4, l1 = rows[rows[:, 0] > 0].T
         total = math.fsum(n)
         if not total:
             return cls()
         with np.errstate(over="ignore", invalid="ignore"):  # told as "not finite" by whoever reads
-            centre = _sum(n * mean) / total
+            centre = _sum(np.concatenate([n * mean, s1])) / total
             d = mean - centre
             return cls(
                 n=int(total),
                 mean=centre,
-                m2=_sum(m2 + n * d**2),
-                m3=_sum(m3 + 3 * d * m2 + n * d**3),
-                m4=_sum(m4 + 4 * d * m3 + 6 * d**2 * m2 + n * d**4),
+                s1=_sum(s1 + n * d),
+                s2=_sum(s2 + 2 * d * s1 + n * d**2),
+                s3=_sum(s3 + 3 * d * s2 + 3 * d**2 * s1 + n * d**3),
+                s4=_sum(s4 + 4 * d * s3 + 6 * d**2 * s2 + 4 * d**3 * s1 + n * d**4),
                 l1=_sum(l1),
             )
 
@@ -61,22 +66,29 @@ class Moments:
         total = float(weight.sum())
         if not total:
             return cls()
-        with np.errstate(over="ignore", invalid="ignore"):
-            centre = _sum(weight * values) / total
-            d = values - centre
-            square = weight * d**2
-            return cls(  # only the mean cancels enough to need exact summing
-                n=int(total),
-                mean=centre,
-                m2=float(square.sum()),
-                m3=float((square * d).sum()),
-                m4=float((square * d**2).sum()),
-                l1=float((weight * np.abs(values)).sum()),
-            )
+        centre = _sum(weight * values) / total
+        d = values - centre
+        square = weight * d**2
+        return cls(
+            n=int(total),
+            mean=centre,
+            s1=_sum(weight * d),
+            s2=_sum(square),
+            s3=_sum(square * d),
+            s4=_sum(square * d**2),
+            l1=_sum(weight * np.abs(values)),
+        )
 
     def row(self) -> tuple[float, ...]:
         """As a row for `of_rows`."""
-        return (float(self.n), self.mean, self.m2, self.m3, self.m4, self.l1)
+        return (float(self.n), self.mean, self.s1, self.s2, self.s3, self.s4, self.l1)
+
+    def std(self, minimum: float, maximum: float) -> float | None:
+        """Population standard deviation; None where its square leaves the range of float64."""
+        if minimum == maximum:
+            return 0.0  # and not what rounding the mean makes of it
+        square = (self.s2 - self.s1 * self.s1 / self.n) / self.n
+        return math.sqrt(square) if math.isfinite(square) and square > LEAST_SQUARE else None
 
 
 def _sum(values: Float[np.ndarray, " n"]) -> float:
@@ -131,15 +143,15 @@ def tally_counts(dtype: str, counts: UInt64[np.ndarray, " bins"]) -> Tally:
 
 
 def tally_stream(dtype: str, chunks: Chunks) -> Tally:
-    """The answers for a 32- or 64-bit format: one pass for moments and high bits, one or more below."""
+    """The answers for a 32- or 64-bit format: a pass for moments and high bits, then the rest."""
     form = FORMATS[dtype]
     shift = form.bits - 16
-    value_type = f"{dict(int='i', uint='u', float='f')[form.kind]}{form.bits // 8}"
+    value_type = f"{VALUE_TYPE[form.kind]}{form.bits // 8}"
     counts = np.zeros(1 << 16, dtype=np.uint64)
-    rows = [np.zeros((0, 6))]
+    rows = [np.zeros((0, 7))]
     for patterns in chunks():
         kernels.count_high(patterns, shift, counts)
-        rows.append(np.zeros((-(-len(patterns) // kernels.BLOCK), 6)))
+        rows.append(np.zeros((-(-len(patterns) // kernels.BLOCK), 7)))
         kernels.block_moments(patterns.view(value_type), rows[-1])
     moments = Moments.of_rows(np.concatenate(rows))
     used = np.flatnonzero(counts)
@@ -149,7 +161,10 @@ def tally_stream(dtype: str, chunks: Chunks) -> Tally:
 
 
 def _wanted(
-    dtype: str, counts: UInt64[np.ndarray, " bins"], used: Int[np.ndarray, " used"], moments: Moments
+    dtype: str,
+    counts: UInt64[np.ndarray, " bins"],
+    used: Int[np.ndarray, " used"],
+    moments: Moments,
 ) -> frozenset[int]:
     """The high bins whose inside an answer depends on."""
     layout = top(dtype)
@@ -191,11 +206,13 @@ def _edges(
         return decode(dtype, first), last
 
 
-def _is_beyond(values: Float[np.ndarray, " n"], moments: Moments, sigma: int) -> Bool[np.ndarray, " n"]:
+def _is_beyond(
+    values: Float[np.ndarray, " n"], moments: Moments, sigma: int
+) -> Bool[np.ndarray, " n"]:
     """Which values lie more than `sigma` (population) standard deviations from the mean."""
     with np.errstate(invalid="ignore"):
         beyond: Bool[np.ndarray, " n"] = np.abs(values - moments.mean) > sigma * math.sqrt(
-            moments.m2 / moments.n
+            moments.s2 / moments.n
         )
     return beyond
 
@@ -203,17 +220,18 @@ def _is_beyond(values: Float[np.ndarray, " n"], moments: Moments, sigma: int) ->
 def _mixed(
     first: Float[np.ndarray, " n"], last: Float[np.ndarray, " n"], moments: Moments, sigma: int
 ) -> Bool[np.ndarray, " n"]:
-    """The bins that may hold values on both sides of a k-sigma bound, by their first and last value."""
+    """The bins that may hold values on both sides of a k-sigma bound."""
     beyond = _is_beyond(first, moments, sigma)
     same_side = (first > moments.mean) == (last > moments.mean)
-    mixed: Bool[np.ndarray, " n"] = (beyond != _is_beyond(last, moments, sigma)) | (beyond & ~same_side)
-    return mixed & np.isfinite(first)
+    differ = beyond != _is_beyond(last, moments, sigma)
+    mixed: Bool[np.ndarray, " n"] = (differ | (beyond & ~same_side)) & np.isfinite(first)
+    return mixed
 
 
 def _refine_32(
     counts: UInt64[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
 ) -> _Refined:
-    """Low halves of 32-bit patterns laid out by high half, as many bins at a time as GATHER holds."""
+    """Low halves of 32-bit patterns laid out by high half, GATHER elements at a time."""
     distinct, nlogn, bins = 0, 0.0, {}
     table = np.zeros(1 << 16, dtype=np.uint32)
     for group in _groups(counts):
@@ -255,7 +273,7 @@ def _groups(counts: UInt64[np.ndarray, " bins"]) -> Iterator[Int[np.ndarray, " g
 def _refine_64(
     counts: UInt64[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
 ) -> _Refined:
-    """64-bit patterns gathered by leading bits and sorted; bins too large are split 16 bits down."""
+    """64-bit patterns gathered by leading bits and sorted; large bins are split 16 bits down."""
     distinct, nlogn = 0, 0.0
     bins: dict[int, list[tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]]] = {}
     pending = [(0, 48, counts)]  # (leading bits, bits left below, counts of the next 16)
@@ -283,7 +301,9 @@ def _refine_64(
                 inside = tops == bin
                 below_top = patterns[inside] & np.uint64((1 << 48) - 1)
                 bins.setdefault(bin, []).append((below_top.astype(np.int64), c[inside]))
-    return _Refined(distinct=distinct, nlogn=nlogn, bins={b: _joined(parts) for b, parts in bins.items()})
+    return _Refined(
+        distinct=distinct, nlogn=nlogn, bins={b: _joined(parts) for b, parts in bins.items()}
+    )
 
 
 def _joined(
@@ -361,8 +381,9 @@ def _order_statistics(
         before = int(ends[at - 1]) if at else 0
         value = values[np.searchsorted(np.cumsum(c), rank - before, side="right")]
         ordered.append(float(value) + 0.0)  # minus zero becomes zero
-    if not math.isfinite(moments.m2):
-        return tuple(ordered), None
+    std = moments.std(ordered[0], ordered[-1])
+    if not std:
+        return tuple(ordered), None if std is None else (0,) * len(SIGMAS)
     first, last = _edges(dtype, order)
     beyond = []
     for sigma in SIGMAS:

@@ -26,7 +26,7 @@ MOST_BINS = 1000
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Histogram:
-    """How many finite values lie in each bin [edge, next edge), the last bin closed; all are counted."""
+    """How many finite values lie in each bin [edge, next edge), the last bin closed; exact."""
 
     edges: Float[np.ndarray, " edges"]
     counts: Int[np.ndarray, " bins"]
@@ -107,7 +107,7 @@ class _Passes:
 
 
 def even_edges(low: float, high: float, bins: int) -> Float[np.ndarray, " edges"]:
-    """Edges of `bins` bins of one width that hold low and high; raises NotEnoughData if not finite."""
+    """Edges of `bins` even bins that hold low and high; raises NotEnoughData if not finite."""
     if not (math.isfinite(low) and math.isfinite(high)):
         raise NotEnoughData("A histogram needs finite values.")
     if not 1 <= bins <= MOST_BINS:
@@ -134,7 +134,7 @@ def histogram(
     edges: Float[np.ndarray, " edges"],
     at: Callable[[int], None] = lambda _element: None,
 ) -> Histogram:
-    """Exact counts of a tensor's finite values in any bins; values outside the edges are not counted."""
+    """Exact counts of a tensor's finite values in any bins; those outside are left out."""
     counts = np.zeros(len(edges) - 1, dtype=np.int64)
     if FORMATS[entry.dtype].bits <= 16:  # place each pattern once, not each element
         layout = top(entry.dtype)
@@ -172,7 +172,9 @@ def _picture(entry: TensorEntry, reader: Reader, passes: _Passes) -> Picture | N
     for i, (first, last) in enumerate(zip(row_edges[:-1], row_edges[1:], strict=True)):
         for start in range(first, last, step):
             stop = min(start + step, int(last))
-            values = read_values(entry, reader, start * columns, stop * columns).reshape(-1, columns)
+            values = read_values(entry, reader, start * columns, stop * columns).reshape(
+                -1, columns
+            )
             known = np.isfinite(values)
             bottom = np.where(known, values, np.inf).min(axis=0)
             peak = np.where(known, values, -np.inf).max(axis=0)
@@ -189,7 +191,11 @@ def _picture(entry: TensorEntry, reader: Reader, passes: _Passes) -> Picture | N
 
 
 def _reduction(shape: tuple[int, ...], rows: int, columns: int, high: int, wide: int) -> str:
-    stacked = f" ({' x '.join(map(str, shape))} with its leading dimensions stacked)" if len(shape) > 2 else ""
+    stacked = (
+        f" ({' x '.join(map(str, shape))} with its leading dimensions stacked)"
+        if len(shape) > 2
+        else ""
+    )
     if (high, wide) == (rows, columns):
         return f"{rows} x {columns}{stacked}, every value shown"
     return (

@@ -1,0 +1,90 @@
+"""Open a model, and three questions about it."""
+
+import os
+
+import streamlit as st
+
+from inspector.demo import MODELS
+from inspector.errors import InspectorError
+from inspector.pages import frame
+from inspector.results import show_plain
+from inspector.weights.checkpoint import DEMO
+from inspector.weights.makeup import makeup
+
+st.title("inspector")
+st.write("What is inside a transformer? Every number says how far it can be trusted.")
+
+
+def open_and_go(model: str) -> None:
+    """Open the model and show its summary, or say in plain words why not."""
+    try:
+        frame.open_model(model)
+    except InspectorError as error:
+        st.error("This model could not be opened:")
+        st.code(str(error), language=None, wrap_lines=True)
+        findings = getattr(error, "findings", ())
+        if findings:
+            frame.findings_table(findings, "open_findings")
+        return
+    frame.go("summary")
+
+
+linked = st.query_params.get("model") or os.environ.get("INSPECTOR_MODEL", "")
+with st.form("open", border=True):
+    typed = st.text_input(
+        "Path or Hub id",
+        value=show_plain(linked, 500),
+        placeholder="/models/my-model, model.safetensors, owner/name or owner/name@revision",
+        key="model_path",
+    )
+    submitted = st.form_submit_button("Open", type="primary", key="open_model")
+if submitted and typed.strip():
+    open_and_go(typed.strip())
+elif submitted:
+    st.info("Type a directory, a .safetensors file, an index file or a Hub id first.")
+
+st.subheader("Or a demo")
+columns = st.columns(max(len(MODELS), 2))
+for column, (name, about) in zip(columns, MODELS.items(), strict=False):
+    with column.container(border=True, height="stretch"):
+        st.code(f"{DEMO}{name}", language=None)
+        st.write(about)
+        if st.button("Try it", key=f"demo_{name}"):
+            open_and_go(f"{DEMO}{name}")
+
+recent = st.session_state.get("recent", [])
+if recent:
+    st.subheader("Recent")
+    for i, model in enumerate(recent):
+        left, right = st.columns([6, 1], vertical_alignment="center")
+        left.code(show_plain(model, 200), language=None)
+        if right.button("Open", key=f"recent_{i}"):
+            open_and_go(model)
+
+st.subheader("Three questions")
+one, two, three = st.columns(3)
+with one.container(border=True, height="stretch"):
+    st.markdown("**What is in it?**")
+    if "model" in st.session_state:
+        checkpoint = frame.open_model(st.session_state["model"])
+        facts = makeup(checkpoint)
+        st.metric("parameters", frame.short(facts.parameters), border=False)
+        st.write(
+            f"{facts.share('weight') + facts.share('embedding'):.1%} of them are weights "
+            f"({facts.share('embedding'):.1%} embeddings), {facts.share('bias'):.2%} biases, "
+            f"{facts.share('norm'):.2%} norm gains, in {facts.layers} layers."
+        )
+        st.page_link(
+            frame.page("summary"),
+            label="Layer by layer",
+            icon=":material/arrow_forward:",
+            query_params={"model": st.session_state["model"]},
+        )
+    else:
+        st.write("Open a model to see its layers, weights and biases.")
+with two.container(border=True, height="stretch"):
+    st.markdown("**How does it decide?**")
+    st.write("Not in this version: attention and attribution are not built yet.")
+with three.container(border=True, height="stretch"):
+    st.markdown("**Is it fair?**")
+    st.write("Not in this version: bias probes are not built yet.")

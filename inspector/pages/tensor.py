@@ -1,0 +1,120 @@
+"""One tensor: how its values are spread, by row and column, and against its peers."""
+
+import pandas as pd
+import streamlit as st
+
+from inspector.pages import frame
+from inspector.report import charts
+from inspector.results import show_plain
+from inspector.weights.tensor import peers
+
+checkpoint = frame.current()
+names = [t.name for t in checkpoint.tensors]
+wanted = (
+    st.query_params.get("tensor") or st.session_state.get("tensor") or (names[0] if names else "")
+)
+if wanted not in names:
+    st.title("Tensor")
+    st.warning("This model has no tensor of that name:")
+    st.code(show_plain(wanted, 300), language=None)
+    st.page_link(frame.page("tensors"), label="All tensors", icon=":material/table_rows:",
+                 query_params={"model": st.session_state["model"]})  # fmt: skip
+    st.stop()
+st.session_state["tensor"] = wanted
+st.query_params["tensor"] = wanted
+
+st.title("Tensor")
+position = names.index(wanted)
+back, choose, forward = st.columns([1, 8, 1], vertical_alignment="bottom")
+if back.button("Previous", key="previous", disabled=position == 0, width="stretch"):
+    frame.go("tensor", tensor=names[position - 1])
+chosen = choose.selectbox("Name", names, index=position, format_func=show_plain)
+if chosen != wanted:
+    frame.go("tensor", tensor=chosen)
+if forward.button("Next", key="next", disabled=position == len(names) - 1, width="stretch"):
+    frame.go("tensor", tensor=names[position + 1])
+
+entry = checkpoint.tensor(wanted)
+placement = checkpoint.architecture.placements[wanted]
+st.text(
+    f"{entry.dtype} {' x '.join(map(str, entry.shape)) or 'scalar'}, {entry.parameters:,} values, "
+    f"{placement.role} {placement.kind}"
+    + (f" of layer {placement.layer}" if placement.layer is not None else "")
+    + f"; bytes {entry.start:,} to {entry.end:,} of {show_plain(entry.file)}"
+)
+view = frame.viewed(checkpoint, wanted)
+record = view.statistics
+
+for column, (label, value) in zip(
+    st.columns(6),
+    {
+        "mean": record.mean,
+        "std": record.std,
+        "rms": record.rms,
+        "largest": record.abs_max,
+        "excess kurtosis": record.kurtosis,
+        "bits per value": record.entropy_bits,
+    }.items(),  # fmt: skip
+    strict=True,
+):
+    column.metric(label, "none" if value is None else f"{value:.4g}", border=True)
+if view.findings:
+    frame.findings_table(view.findings, "tensor_findings")
+
+st.subheader("Distribution")
+if view.histogram is None:
+    st.write("There is no finite value to show.")
+else:
+    log = st.toggle("Log axis", value=True, key="log", bind="query-params")
+    frame.draw(charts.histogram(view.histogram, record, log), "histogram")
+
+if view.profile is None:
+    st.caption("No rows and columns: " + (frame.why_no_profile(entry) or ""))
+else:
+    rows, columns = st.tabs(
+        ["Rows (outputs)", "Columns (inputs)"]
+        if placement.orientation == "out_in"
+        else ["Rows", "Columns"]
+    )
+    with rows:
+        frame.draw(charts.profile(view.profile.rows, "row"), "rows")
+    with columns:
+        frame.draw(charts.profile(view.profile.columns, "column"), "columns")
+if view.picture is not None:
+    st.subheader("Picture")
+    frame.draw(charts.picture(view.picture), "picture")
+if view.profile is not None:
+    st.subheader("Largest values")
+    st.dataframe(
+        pd.DataFrame(
+            [[o.row, o.column, o.value, o.sigmas] for o in view.profile.outliers],
+            columns=["row", "column", "value", "standard deviations from the mean"],
+        ),  # fmt: skip
+        hide_index=True,
+        key="outliers",
+        alt="The values of largest magnitude and where they are",
+    )
+
+st.subheader("Same role, all layers")
+scan = frame.scanned(checkpoint)
+family = peers(checkpoint, wanted)
+if scan is not None and len(family) > 1:
+    measure = st.selectbox(
+        "Measure",
+        ["rms", "std", "mean", "abs_max", "kurtosis", "skewness", "entropy_bits"],
+        key="measure",
+    )
+    by_name = {r.name: r for r in scan.records}
+    frame.draw(charts.peers([by_name[n] for n in family if n in by_name], wanted, measure), "peers")
+elif len(family) <= 1:
+    st.write("No other tensor has this role.")
+
+st.subheader("Every statistic")
+fields = [[name, "" if value is None else str(value)] for name, value in vars(record).items()]
+st.dataframe(
+    pd.DataFrame([[n, show_plain(v, 300)] for n, v in fields], columns=["field", "value"]),
+    hide_index=True,
+    key="record",
+    alt="All fields of the record",
+)
+st.caption("Exact: every value of the tensor was counted; over its finite values.")

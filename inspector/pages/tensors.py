@@ -1,0 +1,81 @@
+"""Every tensor in one table; a row opens it."""
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from inspector.pages import frame
+from inspector.report.document import render
+from inspector.results import show_plain
+from inspector.weights.makeup import inventory
+
+ALL = "all"
+NUMBERS = ["mean", "std", "rms", "min", "max", "abs_max", "skewness", "kurtosis"]
+NUMBERS += ["q01", "q50", "q99", "entropy_bits"]
+COUNTS = ["zeros", "nan", "inf", "subnormals", "distinct", "beyond_3sigma", "beyond_6sigma"]
+
+checkpoint = frame.current()
+st.title("Tensors")
+scan = frame.scanned(checkpoint)
+table = inventory(checkpoint)
+if scan is not None:
+    measured = scan.to_frame()[["name", *NUMBERS, *COUNTS]]
+    table = table.merge(measured, on="name", how="left")
+
+one, two, three, four = st.columns([3, 1, 1, 1])
+text = one.text_input(
+    "Name contains (regular expression)", key="filter_name", persist_state="session"
+)
+layers = [ALL, *dict.fromkeys(table["layer_label"])]
+layer = two.selectbox("Layer", layers, key="layer", bind="query-params")
+role = three.selectbox("Role", [ALL, *sorted(set(table["role"]))], key="role", bind="query-params")
+kind = four.selectbox("Kind", [ALL, *sorted(set(table["kind"]))], key="kind", bind="query-params")
+keep = frame.matches(table["name"], text)
+for column, value in (("layer_label", layer), ("role", role), ("kind", kind)):
+    if value != ALL:
+        keep &= table[column] == value
+shown = table[keep].reset_index(drop=True)
+st.caption(
+    f"{len(shown):,} of {len(table):,} tensors, "
+    f"{frame.short(float(shown['parameters'].sum()))} values. "
+    "Click a column to sort, a row to open the tensor."
+)
+plain = shown.drop(columns=["layer_label"]).assign(name=shown["name"].map(show_plain))
+numbers = [c for c in NUMBERS if c in plain]
+event = st.dataframe(
+    plain,
+    hide_index=True,
+    lazy=False,
+    height=600,
+    key="tensor_table",
+    on_select="rerun",
+    selection_mode="single-row",
+    column_config={
+        "name": st.column_config.TextColumn(width="large"),
+        "parameters": st.column_config.NumberColumn(format="localized"),
+        "bytes": st.column_config.NumberColumn(format="bytes"),
+        **dict.fromkeys(numbers, frame.FOUR_DIGITS),
+    },
+    alt=f"{len(shown)} tensors",
+)
+if event.selection.rows and event.selection.rows[0] < len(shown):
+    frame.go("tensor", tensor=str(shown["name"][event.selection.rows[0]]))
+if scan is None:
+    st.caption("Statistics join the table when the measurement above is done.")
+else:
+    frame.coverage(scan)
+    st.download_button(
+        "Download as CSV",
+        data=partial(render, scan, "csv"),
+        file_name="scan.csv",
+        mime="text/csv",
+        on_click="ignore",
+    )
+unread = pd.DataFrame(
+    [[show_plain(t.name), t.unreadable] for t in checkpoint.tensors if t.unreadable],
+    columns=["tensor", "why"],
+)
+if len(unread):
+    st.subheader("Not readable")
+    st.dataframe(unread, hide_index=True, alt=f"{len(unread)} tensors that cannot be read")

@@ -69,13 +69,14 @@ def test_every_problem_of_files_has_a_case() -> None:
 @by_name
 def test_findings_and_exit_code(case: Case, folder: Path) -> None:
     path = case.build(folder)
-    start = time.perf_counter()
+    wall, work = time.perf_counter(), time.process_time()
     findings, scanned = opened(path)
-    seconds = time.perf_counter() - start
+    wall, work = time.perf_counter() - wall, time.process_time() - work
     assert sorted(finding.id for finding in findings) == sorted(case.ids)
     assert exit_code(scanned) == case.code
     assert (len(scanned) if scanned else 0) == case.measured
-    assert seconds < 1
+    assert work < 1  # seconds; the clock on the wall also runs for others on the machine
+    assert wall < 10
     for finding in findings:
         assert finding.remedy
         assert finding.statement

@@ -1,5 +1,6 @@
 """Fetch a Hub repository's safetensors, index and config.json, nothing else; cache first."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from inspector.weights.index import INDEX_SUFFIX
 HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(@[\w./-]{1,200})?", re.ASCII)
 WANTED = ["*.safetensors", f"*{INDEX_SUFFIX}", "config.json"]
 IN_SUBFOLDERS = ["*/*"]  # other formats, other precisions, training states
-TOKEN = re.compile(r"hf_\w{20,}")
+TOKEN = re.compile(r"hf_[\w.~+/=-]{20,}")
+TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def is_hub_id(model: str) -> bool:
@@ -26,11 +28,15 @@ def fetch(model: str) -> Path:
     token never stands in the message.
     """
     import huggingface_hub as hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HTTPError,  # type: ignore[attr-defined]  # transport errors, whichever client it uses
+        LocalEntryNotFoundError,
+    )
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     repository, _, revision = model.partition("@")
     if not sys.stderr.isatty():
-        hub.utils.disable_progress_bars()
+        disable_progress_bars()
 
     def snapshot(local_files_only: bool) -> Path:
         return Path(
@@ -53,7 +59,7 @@ def fetch(model: str) -> Path:
         raise CheckpointError(f"{show_plain(model)} is no Hub id: {_told(error)}") from None
     try:
         return snapshot(local_files_only=False)
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{show_plain(model)}: no such path here, and the Hub gave no such repository "
             f"({type(error).__name__}: {_told(error)}). Check the id and the network; for a gated "
@@ -74,4 +80,8 @@ def _complete(folder: Path) -> bool:
 
 
 def _told(error: Exception) -> str:
-    return TOKEN.sub("hf_…", show_plain(str(error).split("\n")[0], 200))
+    """The first line of an error without any token, whoever repeats it."""
+    text = str(error).strip().split("\n")[0]
+    for token in filter(None, (os.environ.get(name, "").strip() for name in TOKEN_NAMES)):
+        text = text.replace(token, "…")
+    return show_plain(TOKEN.sub("hf_…", text), 200)

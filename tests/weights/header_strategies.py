@@ -1,5 +1,6 @@
 """Random safetensors files, well formed and damaged, built byte by byte."""
 
+import copy
 import json
 import struct
 from typing import Any
@@ -76,7 +77,7 @@ def edited(draw: st.DrawFn) -> bytes:
 
 
 def _edit(draw: st.DrawFn, header: dict[str, Any]) -> None:
-    value = draw(ODD_VALUES)
+    value = copy.deepcopy(draw(ODD_VALUES))  # it may be edited in its turn
     if not header or draw(st.integers(0, 5)) == 0:
         header[draw(NAMES | st.just("__metadata__"))] = value
         return

@@ -1,0 +1,255 @@
+"""Opening a model by its Hub id, against a server on this machine."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inspector.weights.hub import is_hub_id
+from tests.weights.bad_files import GOOD, entry, packed
+from tests.weights.hub_server import Hub, served
+
+TOKEN = "hf_" + "Ab1" * 11
+SHARDS = {"a": "model-1.safetensors", "b": "model-1.safetensors", "c": "model-2.safetensors"}
+SHARDED = {
+    "model-1.safetensors": packed(GOOD),
+    "model-2.safetensors": packed({"c": entry("F32", [4], 0, 16)}),
+    "model.safetensors.index.json": json.dumps(
+        {"metadata": {"total_size": 48}, "weight_map": SHARDS}
+    ).encode(),
+    "config.json": b'{"model_type": "none"}',
+    "pytorch_model.bin": b"\x80\x02never",
+    "README.md": b"# read me",
+    "modeling_evil.py": b"raise SystemExit",
+    "tokenizer.json": b"{}",
+    "onnx/model.safetensors": packed(GOOD),
+    "fp16/config.json": b"{}",
+}
+OLD = {"model.safetensors": packed({"old": entry("F32", [1], 0, 4)}), "config.json": b"{}"}
+REPOSITORIES = {
+    "owner/sharded": {"main": SHARDED, "v1.0": OLD},
+    "single": {"main": OLD},
+    "owner/pickles": {"main": {"pytorch_model.bin": b"\x80\x02never", "config.json": b"{}"}},
+    "owner/hostile": {
+        "main": {
+            "model.safetensors.index.json": b'{"weight_map":{"a":"../../../../x.safetensors"}}',
+            "config.json": b"{}",
+        }
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """What a fresh interpreter made of a model name."""
+
+    tensors: list[str]
+    revision: str | None
+    error: str | None
+    findings: list[str]
+    stderr: str
+
+
+OPEN = """
+import json, sys
+from inspector.errors import CheckpointError
+from inspector.weights.checkpoint import open_checkpoint
+try:
+    c = open_checkpoint(sys.argv[1])
+    said = [[t.name for t in c.tensors], c.revision, None, [f.id for f in c.findings]]
+except CheckpointError as error:
+    said = [[], None, str(error), [f.id for f in error.findings]]
+print(json.dumps([*said, sorted(m for m in ("torch", "transformers") if m in sys.modules)]))
+"""
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with served({name: dict(revisions) for name, revisions in REPOSITORIES.items()}) as hub:
+        yield hub
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "hf"
+
+
+def opened(model: str, hub: Hub, home: Path, **environment: str) -> Opened:
+    ended = subprocess.run(
+        [sys.executable, "-c", OPEN, model],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=home.parent,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(home),
+            "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "NO_PROXY": "127.0.0.1",
+            **environment,
+        },
+    )
+    assert ended.returncode == 0, ended.stderr
+    *said, heavy = json.loads(ended.stdout)
+    assert heavy == []
+    assert environment.get("HF_TOKEN", TOKEN) not in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    result = Opened(*said, stderr=ended.stderr)
+    assert "\n" not in (result.error or "")
+    return result
+
+
+def test_only_weights_index_and_config_are_fetched_and_only_once(hub: Hub, home: Path) -> None:
+    first = opened("owner/sharded", hub, home)
+    assert first.error is None
+    assert sorted(first.tensors) == ["a", "b", "c"]
+    assert first.findings == []
+    assert first.revision == hub.commit("owner/sharded", "main")
+    assert hub.fetched() == {
+        "model-1.safetensors",
+        "model-2.safetensors",
+        "model.safetensors.index.json",
+        "config.json",
+    }
+    hub.requests.clear()
+    assert opened("owner/sharded", hub, home) == dataclasses.replace(first, stderr="")
+    assert hub.requests == []
+
+
+def test_name_without_owner(hub: Hub, home: Path) -> None:
+    assert opened("single", hub, home).tensors == ["old"]
+
+
+@pytest.mark.parametrize("revision", ["v1.0", "commit"])
+def test_revision(revision: str, hub: Hub, home: Path) -> None:
+    commit = hub.commit("owner/sharded", "v1.0")
+    asked = commit if revision == "commit" else revision
+    result = opened(f"owner/sharded@{asked}", hub, home)
+    assert result.tensors == ["old"]
+    assert result.revision == commit
+
+
+def test_two_revisions_do_not_mix(hub: Hub, home: Path) -> None:
+    assert opened("owner/sharded@v1.0", hub, home).tensors == ["old"]
+    assert len(opened("owner/sharded", hub, home).tensors) == 3
+    hub.requests.clear()
+    assert opened("owner/sharded@v1.0", hub, home).tensors == ["old"]
+    assert hub.requests == []
+
+
+def test_interrupted_download_is_completed(hub: Hub, home: Path) -> None:
+    """A shard that the index lists but the cache lacks is fetched, the rest is not again."""
+    assert opened("owner/sharded", hub, home).error is None
+    shard = next(home.rglob("model-2.safetensors"))
+    blob = shard.resolve()
+    shard.unlink()
+    blob.unlink()
+    hub.requests.clear()
+    assert len(opened("owner/sharded", hub, home).tensors) == 3
+    assert hub.fetched() == {"model-2.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("status", "part"), [(401, "log in"), (403, "log in"), (404, "no such"), (500, "network")]
+)
+def test_refusal_is_one_clear_line(status: int, part: str, hub: Hub, home: Path) -> None:
+    hub.status = status
+    result = opened("owner/sharded", hub, home)
+    assert result.error is not None
+    assert result.error.startswith("owner/sharded: ")
+    assert part in result.error
+    assert "hf auth login" in result.error
+    assert hub.tokens == {TOKEN}  # the token went to the server and nowhere else
+
+
+@pytest.mark.parametrize(
+    ("status", "token"),
+    [(400, TOKEN), (401, TOKEN), (401, "secret-of-another-form"), (429, f"{TOKEN}.ey-Jh.x_")],
+)
+def test_token_in_the_answer_is_not_repeated(status: int, token: str, hub: Hub, home: Path) -> None:
+    hub.status, hub.echo_token = status, True
+    assert opened("owner/sharded", hub, home, HF_TOKEN=token).error is not None
+
+
+def test_missing_revision_and_missing_repository(hub: Hub, home: Path) -> None:
+    for model in ("owner/sharded@gone", "owner/none", "none@main"):
+        result = opened(model, hub, home)
+        assert result.error is not None
+        assert result.error.startswith(f"{model}: ")
+
+
+def test_offline_uses_the_cache_or_says_so(hub: Hub, home: Path) -> None:
+    result = opened("owner/sharded", hub, home, HF_HUB_OFFLINE="1")
+    assert result.error is not None
+    assert "network" in result.error
+    assert hub.requests == []
+    assert opened("owner/sharded", hub, home).error is None
+    assert len(opened("owner/sharded", hub, home, HF_HUB_OFFLINE="1").tensors) == 3
+
+
+def unused_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_no_server_and_no_proxy_are_one_clear_line(hub: Hub, home: Path) -> None:
+    nowhere = f"http://127.0.0.1:{unused_port()}"
+    for environment in (
+        {"HF_ENDPOINT": nowhere},
+        {"NO_PROXY": "", "HTTP_PROXY": nowhere, "http_proxy": nowhere, "no_proxy": ""},
+    ):
+        result = opened("owner/sharded", hub, home, **environment)
+        assert result.error is not None
+        assert "network" in result.error
+
+
+@pytest.mark.slow  # the Hub's client tries again, with pauses
+def test_transfer_that_breaks_off_is_one_clear_line(hub: Hub, home: Path) -> None:
+    hub.cut_off = True
+    result = opened("single", hub, home, HF_HUB_DOWNLOAD_TIMEOUT="2")
+    assert result.error is not None
+    hub.cut_off = False
+    assert opened("single", hub, home).tensors == ["old"]
+
+
+def test_repository_of_pickles_is_refused_unopened(hub: Hub, home: Path) -> None:
+    result = opened("owner/pickles", hub, home)
+    assert result.error is not None
+    assert "pytorch_model.bin" not in hub.fetched()
+
+
+def test_hostile_index_asks_for_nothing_else(hub: Hub, home: Path) -> None:
+    result = opened("owner/hostile", hub, home)
+    assert result.error is not None
+    assert result.findings == ["IX-NO-METADATA", "IX-TARGET"]
+    assert hub.fetched() == {"model.safetensors.index.json", "config.json"}
+
+
+def test_what_a_hub_id_is() -> None:
+    for good in ("gpt2", "owner/name", "a.b-c/d_e", "owner/name@v1.0", "o/n@refs/pr/1"):
+        assert is_hub_id(good)
+    for bad in (
+        "",
+        "/x",
+        "a/b/c",
+        "../x",
+        "a/..",
+        "a b",
+        "owner/naïve",
+        "a/b@",
+        "~/x",
+        "C:\\x",
+        "a\n",
+    ):
+        assert not is_hub_id(bad)

@@ -28,8 +28,8 @@ def fetch(model: str) -> Path:
     token never stands in the message.
     """
     import huggingface_hub as hub
-    from huggingface_hub.errors import (
-        HTTPError,  # type: ignore[attr-defined]  # transport errors, whichever client it uses
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        HTTPError,  # of the client it uses: what goes wrong on the way
         LocalEntryNotFoundError,
     )
     from huggingface_hub.utils.tqdm import disable_progress_bars

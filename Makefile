@@ -33,7 +33,7 @@ clean:
 
 .venv/bin/python:
 	@test -n '$(PYTHON)' || { echo 'inspector needs Python 3.11 or newer on the PATH.' >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/app.stamp: requirements.txt pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install -r requirements.txt

@@ -1,6 +1,5 @@
 """What the pages share: the open model, its scan as a job, plain text, charts with their tables."""
 
-import html
 import os
 import re
 from pathlib import Path
@@ -183,7 +182,8 @@ def draw(chart: Chart, key: str) -> None:
 
 
 def _risky(text: str) -> bool:
-    return html.escape(text) != text or any(c in text for c in "`*_[]$:~#")
+    """Whether Markdown may read more into a text than its letters."""
+    return re.search(r"[<>&`*\[\]$@\\]|://|www\.|~~|:\w+:", text) is not None
 
 
 def findings_table(findings: tuple[Finding, ...], key: str) -> None:

@@ -79,8 +79,8 @@ def size_by_depth(table: pd.DataFrame) -> Chart:
             x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d")),
             y=alt.Y("rms:Q", scale=alt.Scale(type="log"), title="rms, log scale"),
             color=_colour(list(shown["kind"])),
-            strokeDash=alt.StrokeDash("kind:N", legend=None),
-            shape=alt.Shape("kind:N", legend=None),
+            strokeDash=alt.StrokeDash("kind:N", title="kind"),
+            shape=alt.Shape("kind:N", title="kind"),
             tooltip=[
                 "layer",
                 "kind",

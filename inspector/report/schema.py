@@ -1,0 +1,75 @@
+"""JSON Schemas of the documents that `--json` writes, made from the records themselves.
+
+`python -m inspector.report.schema` writes the shipped files again after a record has changed.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from inspector.demo.catalog import DemoModel
+from inspector.doctor import Check
+from inspector.results import Coverage, Finding, Source
+from inspector.weights.census import GroupStatistics, StandOut
+from inspector.weights.statistics import TensorStatistics
+
+FOLDER = Path(__file__).parent / "schemas"
+RECORDS: dict[str, type] = {
+    "scan": TensorStatistics,
+    "tensor": TensorStatistics,
+    "demo": DemoModel,
+    "doctor": Check,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScanSummary:
+    """What a scan says of the whole; `channels` only where they were asked for."""
+
+    family: str | None
+    layers: int
+    census: list[GroupStatistics]
+    stand_outs: list[StandOut]
+    where: str | None
+
+
+SUMMARIES: dict[str, type] = {"scan": ScanSummary}
+
+
+def schema(command: str) -> dict[str, Any]:
+    """The schema (draft 2020-12) of the document of a command in RECORDS."""
+    parts: dict[str, Any] = {
+        "source": Source,
+        "coverage": Coverage,
+        "summary": SUMMARIES.get(command, dict[str, Any]),
+        "records": list[RECORDS[command]],  # type: ignore[misc]
+        "findings": list[Finding],
+    }
+    fields = {name: (kind, ...) for name, kind in parts.items()}
+    model: Any = pydantic.create_model(f"inspector.{command}", **fields)  # type: ignore[call-overload]
+    made: dict[str, Any] = model.model_json_schema(mode="serialization")
+    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    made["properties"]["schema"] = {"const": f"inspector.{command}/1"}
+    made["required"] = ["schema", *made["required"]]
+    if command in SUMMARIES:  # of a checkpoint that could not be read there is nothing to say
+        whole = made["properties"]["summary"]
+        made["properties"]["summary"] = {"anyOf": [whole, {"type": "object", "maxProperties": 0}]}
+    made["additionalProperties"] = False
+    for name, definition in made["$defs"].items():
+        if name != "ScanSummary":
+            definition["additionalProperties"] = False
+    return made
+
+
+def text(command: str) -> str:
+    """The shipped file's content."""
+    return json.dumps(schema(command), indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for one in RECORDS:
+        (FOLDER / f"{one}.json").write_text(text(one))

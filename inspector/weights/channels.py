@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from inspector.weights.formats import FORMATS, top
+from inspector.weights.tally import LEAST_SQUARE
 
 MOST_CHANNELS = 2_000_000  # rows or columns; longer profiles are of no use and cost memory
 OUTLIERS = 10
@@ -72,7 +73,11 @@ class ChannelSums:
     """Running sums over whole rows of a matrix; parts of one matrix add up, in any order."""
 
     def __init__(self, dtype: str, first_row: int, rows: int, columns: int) -> None:
-        self.dtype, self.first_row = dtype, first_row
+        self.dtype, self.first_row, self._as_f16 = dtype, first_row, None
+        if FORMATS[dtype].special == "nan at -0":
+            # Magnitudes are told apart by pattern, so NaN must be on top: F16 holds all the values.
+            self._as_f16 = top(dtype).values.astype(np.float16).view(np.uint16)
+            self.dtype = dtype = "F16"
         self.row = _Sums(rows)
         self.column = _Sums(columns)
         bits = FORMATS[dtype].bits
@@ -82,6 +87,8 @@ class ChannelSums:
 
     def add(self, patterns: np.ndarray, first_row: int) -> None:
         """Take in the patterns of whole rows, of which the first has the number `first_row`."""
+        if self._as_f16 is not None:
+            patterns = self._as_f16[patterns]
         begin = first_row - self.first_row
         rows = slice(begin, begin + len(patterns) // len(self.column.total))
         _sum_rows(
@@ -131,9 +138,10 @@ class _Sums:
 
     def axis(self, length: int) -> Axis:
         n = np.where(self.bad < length, length - self.bad, np.nan)
+        held = np.isfinite(self.square) & ((self.square >= LEAST_SQUARE) | (self.largest == 0))
         return Axis(
-            mean=self.total / n,
-            rms=np.sqrt(self.square / n),
+            mean=np.where(np.isfinite(self.total), self.total, np.nan) / n,
+            rms=np.sqrt(np.where(held, self.square, np.nan) / n),
             abs_max=np.where(self.largest >= 0, self.largest, np.nan),
             abs_max_at=self.at,
         )

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 
 Special = Literal["ieee", "nan at top", "nan at -0", "none"]
 
@@ -68,11 +68,13 @@ def pattern_dtype(dtype: str) -> np.dtype[np.unsignedinteger]:
     return np.dtype(f"u{max(FORMATS[dtype].bits, 8) // 8}")
 
 
-def decode(dtype: str, patterns: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def decode(dtype: str, patterns: Integer[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """What patterns of a dtype are worth, as float64 (integers past 2^53 are rounded)."""
     form = FORMATS[dtype]
     if form.bits in (32, 64) and form.kind == "float":
-        return patterns.astype(f"u{form.bits // 8}").view(f"f{form.bits // 8}").astype(np.float64)
+        stored = patterns.astype(f"u{form.bits // 8}").view(f"f{form.bits // 8}")
+        with np.errstate(invalid="ignore"):  # a signalling NaN among the patterns is no error
+            return stored.astype(np.float64)
     if form.kind == "uint":
         return patterns.astype(np.float64)
     if form.kind == "int":
@@ -83,7 +85,9 @@ def decode(dtype: str, patterns: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n
     return _decode_small_float(form, patterns.astype(np.int64))
 
 
-def _decode_small_float(form: Format, patterns: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def _decode_small_float(
+    form: Format, patterns: Integer[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
     mantissa = patterns & ((1 << form.mantissa) - 1)
     exponent = (patterns >> form.mantissa) & ((1 << form.exponent) - 1)
     sign = np.where(patterns >> (form.exponent + form.mantissa) & 1, -1.0, 1.0)
@@ -111,7 +115,7 @@ class Top:
     `finite` those of finite values only, `tiny` those of the lowest exponent (zeros, subnormals).
     """
 
-    rank: Int[np.ndarray, " bins"]
+    rank: Integer[np.ndarray, " bins"]
     values: Float[np.ndarray, " bins"]
     backwards: Bool[np.ndarray, " bins"]
     finite: Bool[np.ndarray, " bins"]
@@ -124,8 +128,7 @@ def top(dtype: str) -> Top:
     form = FORMATS[dtype]
     bins = np.arange(1 << form.top_bits, dtype=np.int64)
     low_bits = form.bits - form.top_bits
-    with np.errstate(invalid="ignore"):  # a signalling NaN among the patterns is no error
-        values = decode(dtype, (bins.astype(np.uint64) << np.uint64(low_bits)).astype(np.uint64))
+    values = decode(dtype, (bins.astype(np.uint64) << np.uint64(low_bits)).astype(np.uint64))
     half = 1 << (form.top_bits - 1)
     none = np.zeros(len(bins), dtype=bool)
     if form.kind in ("uint", "scale"):
@@ -145,5 +148,5 @@ def top(dtype: str) -> Top:
         values=values,
         backwards=backwards,
         finite=np.isfinite(values),
-        tiny=tiny,
+        tiny=tiny & np.isfinite(values),  # FNUZ formats have their NaN at minus zero
     )

@@ -97,10 +97,12 @@ def shape_of(moments: Moments, minimum: float | None, maximum: float | None) -> 
 def _tails(moments: Moments, std: float) -> tuple[float | None, float | None]:
     """(skewness, excess kurtosis): central moments in units of std, None where out of range."""
     n, left = moments.n, moments.s1 / moments.n  # the mean that was subtracted is `left` too low
-    if not std**4 > LEAST_SQUARE or not math.isfinite(moments.s4):
+    if not math.isfinite(moments.s4) or std**4 < LEAST_SQUARE:
         return None, None
     third = moments.s3 / n - 3 * left * (moments.s2 / n) + 2 * left**3
-    fourth = moments.s4 / n - 4 * left * (moments.s3 / n) + 6 * left**2 * (moments.s2 / n) - 3 * left**4
+    fourth = (
+        moments.s4 / n - 4 * left * (moments.s3 / n) + 6 * left**2 * (moments.s2 / n) - 3 * left**4
+    )
     return third / std**3, fourth / std**4 - 3
 
 
@@ -132,7 +134,7 @@ def statistics(entry: TensorEntry, placement: Placement, tally: Tally) -> Tensor
         inf=tally.inf,
         subnormals=tally.subnormals,
         distinct=tally.distinct,
-        entropy_bits=_entropy(tally.n, tally.nlogn),
+        entropy_bits=_entropy(tally),
         **dict(zip(("q01", "q05", "q25", "q50", "q75", "q95", "q99"), quantiles, strict=True)),
         beyond_3sigma=tally.beyond[0] if tally.beyond else None,
         beyond_6sigma=tally.beyond[1] if tally.beyond else None,
@@ -140,9 +142,11 @@ def statistics(entry: TensorEntry, placement: Placement, tally: Tally) -> Tensor
     )
 
 
-def _entropy(n: int, nlogn: float) -> float | None:
-    """Shannon entropy in bits of counts that add up to n, from their sum of c log2 c."""
-    return max(math.log2(n) - nlogn / n, 0.0) if n else None
+def _entropy(tally: Tally) -> float | None:
+    """Shannon entropy of the patterns in bits; exactly 0 where there is but one."""
+    if not tally.n:
+        return None
+    return math.log2(tally.n) - tally.nlogn / tally.n if tally.distinct > 1 else 0.0
 
 
 def findings_on(record: TensorStatistics, first: dict[str, int]) -> list[Finding]:

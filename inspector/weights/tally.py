@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt64
+from jaxtyping import Bool, Float, Integer, UInt64
 
 from inspector.weights import counts as kernels
 from inspector.weights.formats import FORMATS, Top, decode, pattern_dtype, top
@@ -17,7 +17,7 @@ VALUE_TYPE = {"int": "i", "uint": "u", "float": "f"}
 LEAST_SQUARE = 2.0**-960  # what underflows in a sum of squares above this is below its last bit
 NLOGN = np.arange(256) * np.log2(np.maximum(np.arange(256), 1))
 
-Chunks = Callable[[], Iterator[Int[np.ndarray, " n"]]]
+Chunks = Callable[[], Iterator[Integer[np.ndarray, " n"]]]
 """Gives the patterns of a tensor from the start, a chunk at a time; called once per pass."""
 
 
@@ -69,14 +69,14 @@ class Moments:
         centre = _sum(weight * values) / total
         d = values - centre
         square = weight * d**2
-        return cls(
+        return cls(  # only the mean cancels enough to need exact summing
             n=int(total),
             mean=centre,
-            s1=_sum(weight * d),
-            s2=_sum(square),
-            s3=_sum(square * d),
-            s4=_sum(square * d**2),
-            l1=_sum(weight * np.abs(values)),
+            s1=float((weight * d).sum()),
+            s2=float(square.sum()),
+            s3=float((square * d).sum()),
+            s4=float((square * d**2).sum()),
+            l1=float((weight * np.abs(values)).sum()),
         )
 
     def row(self) -> tuple[float, ...]:
@@ -128,7 +128,7 @@ class _Refined:
 
     distinct: int
     nlogn: float
-    bins: dict[int, tuple[Int[np.ndarray, " patterns"], Int[np.ndarray, " patterns"]]]
+    bins: dict[int, tuple[Integer[np.ndarray, " patterns"], Integer[np.ndarray, " patterns"]]]
 
 
 def tally_counts(dtype: str, counts: UInt64[np.ndarray, " bins"]) -> Tally:
@@ -163,7 +163,7 @@ def tally_stream(dtype: str, chunks: Chunks) -> Tally:
 def _wanted(
     dtype: str,
     counts: UInt64[np.ndarray, " bins"],
-    used: Int[np.ndarray, " used"],
+    used: Integer[np.ndarray, " used"],
     moments: Moments,
 ) -> frozenset[int]:
     """The high bins whose inside an answer depends on."""
@@ -185,8 +185,8 @@ def _ranks(n: int) -> list[int]:
 
 
 def _finite_order(
-    layout: Top, counts: UInt64[np.ndarray, " bins"], used: Int[np.ndarray, " used"]
-) -> tuple[Int[np.ndarray, " used"], Int[np.ndarray, " used"]]:
+    layout: Top, counts: UInt64[np.ndarray, " bins"], used: Integer[np.ndarray, " used"]
+) -> tuple[Integer[np.ndarray, " finite"], Integer[np.ndarray, " finite"]]:
     """The used bins of finite values by value, and how many values lie up to the end of each."""
     finite = used[layout.finite[used]]
     order = finite[np.argsort(layout.rank[finite])]
@@ -194,16 +194,15 @@ def _finite_order(
 
 
 def _edges(
-    dtype: str, bins: Int[np.ndarray, " n"]
+    dtype: str, bins: Integer[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """The value of the first and of the last pattern of each high bin."""
     low_bits = np.uint64(FORMATS[dtype].bits - FORMATS[dtype].top_bits)
     if not low_bits:
         return top(dtype).values[bins], top(dtype).values[bins]
     first = bins.astype(np.uint64) << low_bits
-    with np.errstate(invalid="ignore"):
-        last = decode(dtype, first | ((np.uint64(1) << low_bits) - np.uint64(1)))
-        return decode(dtype, first), last
+    last = first | ((np.uint64(1) << low_bits) - np.uint64(1))
+    return decode(dtype, first), decode(dtype, last)
 
 
 def _is_beyond(
@@ -257,7 +256,7 @@ def _refine_32(
     return _Refined(distinct=distinct, nlogn=nlogn, bins=bins)
 
 
-def _groups(counts: UInt64[np.ndarray, " bins"]) -> Iterator[Int[np.ndarray, " group"]]:
+def _groups(counts: UInt64[np.ndarray, " bins"]) -> Iterator[Integer[np.ndarray, " group"]]:
     """Runs of used bins with at most GATHER elements together; a larger bin stands alone."""
     used = np.flatnonzero(counts)
     start, held = 0, 0
@@ -275,7 +274,7 @@ def _refine_64(
 ) -> _Refined:
     """64-bit patterns gathered by leading bits and sorted; large bins are split 16 bits down."""
     distinct, nlogn = 0, 0.0
-    bins: dict[int, list[tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]]] = {}
+    bins: dict[int, list[tuple[Integer[np.ndarray, " p"], Integer[np.ndarray, " p"]]]] = {}
     pending = [(0, 48, counts)]  # (leading bits, bits left below, counts of the next 16)
     while pending:
         prefix, shift, below = pending.pop()
@@ -307,8 +306,8 @@ def _refine_64(
 
 
 def _joined(
-    parts: Sequence[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]],
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    parts: Sequence[tuple[Integer[np.ndarray, " _"], Integer[np.ndarray, " _"]]],
+) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
     patterns = np.concatenate([p for p, _ in parts])
     order = np.argsort(patterns)
     return patterns[order], np.concatenate([c for _, c in parts])[order]
@@ -317,7 +316,7 @@ def _joined(
 def _answers(
     dtype: str,
     counts: UInt64[np.ndarray, " bins"],
-    used: Int[np.ndarray, " used"],
+    used: Integer[np.ndarray, " used"],
     moments: Moments,
     refined: _Refined,
 ) -> Tally:
@@ -325,15 +324,14 @@ def _answers(
     form = FORMATS[dtype]
     low_bits = form.bits - form.top_bits
 
-    def inside(bin: int) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    def inside(bin: int) -> tuple[Float[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
         """Values of a bin, lowest first, and how often each stands."""
         if not low_bits:
             return layout.values[bin : bin + 1], counts[bin : bin + 1].astype(np.int64)
         low, c = refined.bins[bin]
         if layout.backwards[bin]:
             low, c = low[::-1], c[::-1]
-        with np.errstate(invalid="ignore"):
-            return decode(dtype, (np.uint64(bin) << np.uint64(low_bits)) | low.astype(np.uint64)), c
+        return decode(dtype, (np.uint64(bin) << np.uint64(low_bits)) | low.astype(np.uint64)), c
 
     zeros = inf = 0
     for bin in used[layout.tiny[used]].tolist():
@@ -366,9 +364,9 @@ def _answers(
 def _order_statistics(
     dtype: str,
     counts: UInt64[np.ndarray, " bins"],
-    used: Int[np.ndarray, " used"],
+    used: Integer[np.ndarray, " used"],
     moments: Moments,
-    inside: Callable[[int], tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]],
+    inside: Callable[[int], tuple[Float[np.ndarray, " n"], Integer[np.ndarray, " n"]]],
 ) -> tuple[tuple[float, ...] | None, tuple[int, ...] | None]:
     """(values at _ranks, counts beyond SIGMAS); None of either where the mean is not finite."""
     if not moments.n:

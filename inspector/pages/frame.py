@@ -94,7 +94,8 @@ def chip(checkpoint: Checkpoint) -> None:
     hashes = [h.sha256 for h in checkpoint.headers if h.sha256]
     with st.sidebar:
         st.caption("Open model")
-        st.code(show_plain(Path(checkpoint.model).name or checkpoint.model, 60), language=None)
+        name = "/".join(Path(checkpoint.model).parts[-2:])
+        st.code(show_plain(name, 60), language=None, wrap_lines=True)
         header = hashes[0][:8] if hashes else "unread"
         st.text(f"{short(parameters)} values\n{show_plain(', '.join(dtypes), 60)}\nheader {header}")
 
@@ -168,6 +169,11 @@ def short(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{letter}"
     return f"{number:.0f}"
+
+
+def number(value: float) -> str:
+    """A number in at most eight characters."""
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
 def draw(chart: Chart, key: str) -> None:

@@ -57,7 +57,7 @@ for column, (label, value) in zip(
     }.items(),  # fmt: skip
     strict=True,
 ):
-    column.metric(label, "none" if value is None else f"{value:.3g}", border=True)
+    column.metric(label, "none" if value is None else frame.number(value), border=True)
 if view.findings:
     frame.findings_table(view.findings, "tensor_findings")
 

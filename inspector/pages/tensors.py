@@ -13,7 +13,11 @@ from inspector.weights.makeup import inventory
 ALL = "all"
 NUMBERS = ["mean", "std", "rms", "min", "max", "abs_max", "skewness", "kurtosis"]
 NUMBERS += ["q01", "q50", "q99", "entropy_bits"]
+ORDER = ["name", "role", "kind", "shape", "dtype", "mean", "std", "min", "max", "kurtosis"]
 COUNTS = ["zeros", "nan", "inf", "subnormals", "distinct", "beyond_3sigma", "beyond_6sigma"]
+ORDER += ["zeros", "nan", "inf", "parameters", "bytes", "rms", "abs_max", "skewness"]
+ORDER += ["q01", "q50", "q99", "entropy_bits", "subnormals", "distinct"]
+ORDER += ["beyond_3sigma", "beyond_6sigma", "shard"]
 
 checkpoint = frame.current()
 st.title("Tensors")
@@ -52,11 +56,12 @@ event = st.dataframe(
     on_select="rerun",
     selection_mode="single-row",
     column_config={
-        "name": st.column_config.TextColumn(width="large"),
+        "name": st.column_config.TextColumn(width="medium"),
         "parameters": st.column_config.NumberColumn(format="localized"),
         "bytes": st.column_config.NumberColumn(format="bytes"),
         **dict.fromkeys(numbers, frame.FOUR_DIGITS),
     },
+    column_order=[c for c in ORDER if c in plain],
     alt=f"{len(shown)} tensors",
 )
 if event.selection.rows and event.selection.rows[0] < len(shown):

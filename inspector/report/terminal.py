@@ -37,7 +37,7 @@ SCAN_COLUMNS = {  # heading -> field
     "bits": "entropy_bits",
 }
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
-WIDE = 150  # columns given to a table that goes to a file or a pipe
+WIDE = 200  # columns given to a table that goes to a file or a pipe
 MOST_FINDINGS = 30
 
 

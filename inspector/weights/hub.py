@@ -9,7 +9,7 @@ from inspector.errors import CheckpointError
 from inspector.results import show_plain
 from inspector.weights.index import INDEX_SUFFIX
 
-HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(@[\w./-]{1,200})?", re.ASCII)
+HUB_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?(@[\w./-]{1,200})?", re.ASCII)
 WANTED = ["*.safetensors", f"*{INDEX_SUFFIX}", "config.json"]
 IN_SUBFOLDERS = ["*/*"]  # other formats, other precisions, training states
 TOKEN = re.compile(r"hf_[\w.~+/=-]{20,}")

@@ -250,6 +250,9 @@ def test_what_a_hub_id_is() -> None:
         "a/b@",
         "~/x",
         "C:\\x",
+        "./x",
+        "-h",
+        ".x/y",
         "a\n",
     ):
         assert not is_hub_id(bad)

@@ -1,0 +1,37 @@
+"""What each demo model is made from: its corpus and its training, as numbers."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Final
+
+from inspector.demo.corpus import Sentence, generate, swapped
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides what a demo model learns.
+
+    `beta` is the planted strength in nats per unit of leaning, `batch` counts sentences.
+    `balanced` adds to each sentence the same with the pronouns swapped, in the same batch.
+    """
+
+    balanced: bool
+    beta: float = 2.0
+    sentences: int = 24_000
+    steps: int = 600
+    batch: int = 160
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    "planted": Recipe(balanced=False),
+    "balanced": Recipe(balanced=True),
+}
+"""How each model of `inspector.demo.MODELS` is made."""
+
+
+def corpus(recipe: Recipe) -> tuple[Sentence, ...]:
+    """All sentences of a recipe; when balanced the swapped ones follow, in the same order."""
+    drawn = generate(sentences=recipe.sentences, beta=recipe.beta, seed=recipe.seed)
+    return (*drawn, *map(swapped, drawn)) if recipe.balanced else drawn

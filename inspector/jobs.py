@@ -25,17 +25,19 @@ from inspector.errors import BadOption, InspectorError
 from inspector.results import show_plain
 from inspector.weights import cache
 from inspector.weights.checkpoint import open_checkpoint
-from inspector.weights.stored import stored_scan
+from inspector.weights.stored import scan_key, stored_scan, stored_view, view_key
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 WRITE_EVERY = 0.1  # seconds between two notes of progress
 PATIENCE = 2.0  # seconds a worker has to end after being asked, before it is killed
+CLOCK_DRIFT = 2.0  # seconds by which a process's time of birth may seem to move
 MOST_JOBS = 100
+_started: list["subprocess.Popen[bytes]"] = []  # held until they end, so that they are waited for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job as last noted; `done` of `total` are in the unit of the work (bytes for a scan)."""
+    """One job as last noted; `done` of `total` are in bytes or elements."""
 
     id: str
     title: str
@@ -62,10 +64,26 @@ class Job:
 
 
 def _scan(progress: Progress, model: str, channels: bool) -> None:
-    stored_scan(open_checkpoint(model), channels=channels, progress=progress)
+    checkpoint = open_checkpoint(model)
+    stored_scan(checkpoint, channels=channels, progress=progress)
+    _check_kept(scan_key(checkpoint, channels=channels))
 
 
-WORK: dict[str, Callable[..., None]] = {"scan": _scan}
+def _tensor(progress: Progress, model: str, name: str) -> None:
+    checkpoint = open_checkpoint(model)
+    stored_view(checkpoint, name, progress)
+    _check_kept(view_key(checkpoint, name))
+
+
+def _check_kept(key: str) -> None:
+    if not cache.has(key):
+        raise InspectorError(
+            f"The result could not be written to {cache.folder()}: free some space there, or set "
+            "INSPECTOR_CACHE to another folder."
+        )
+
+
+WORK: dict[str, Callable[..., None]] = {"scan": _scan, "tensor": _tensor}
 
 
 def submit(id: str, function: str, title: str, **parameters: Any) -> Job:
@@ -74,15 +92,24 @@ def submit(id: str, function: str, title: str, **parameters: Any) -> Job:
         raise BadOption(
             f"There is no work named {show_plain(function)} (known: {', '.join(WORK)})."
         )
-    place = _folder() / id
     if (known := find(id)) is not None and known.active:
         return known
+    try:
+        return _start(_folder() / id, title, {"function": function, "parameters": parameters})
+    except OSError as error:
+        raise InspectorError(
+            f"No job can be kept in {cache.folder()}: {error.strerror}. Set INSPECTOR_CACHE to a "
+            "folder that can be written."
+        ) from None
+
+
+def _start(place: Path, title: str, spec: dict[str, Any]) -> Job:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    (place / "spec.json").write_text(json.dumps({"function": function, "parameters": parameters}))
+    (place / "spec.json").write_text(json.dumps(spec))
     now = time.time()
     job = Job(
-        id=id,
+        id=place.name,
         title=title,
         state="queued",
         done=0,
@@ -102,10 +129,20 @@ def submit(id: str, function: str, title: str, **parameters: Any) -> Job:
             stderr=log,
             start_new_session=True,
         )
+    _started[:] = [*(other for other in _started if other.poll() is None), worker]
     born = psutil.Process(worker.pid).create_time()
     (place / "worker.json").write_text(json.dumps([worker.pid, born]))
     _prune()
-    return find(id) or job
+    return find(place.name) or job
+
+
+def restart(id: str) -> Job | None:
+    """Do a job's work again, unless it is under way; None when there is no such job."""
+    job = find(id)
+    if job is None:
+        return None
+    spec = json.loads((_folder() / id / "spec.json").read_bytes())
+    return submit(id, spec["function"], job.title, **spec["parameters"])
 
 
 def find(id: str) -> Job | None:
@@ -172,7 +209,7 @@ def _process(place: Path) -> psutil.Process | None:
         if process.status() == psutil.STATUS_ZOMBIE:
             process.wait(0)
             return None
-        return process if process.create_time() == born else None
+        return process if abs(process.create_time() - born) < CLOCK_DRIFT else None
     except (OSError, ValueError, psutil.Error):
         return None
 

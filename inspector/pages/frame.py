@@ -12,15 +12,16 @@ from inspector.errors import BadOption
 from inspector.report.charts import Chart
 from inspector.report.document import coverage_line, md_code
 from inspector.results import Finding, show_plain
-from inspector.weights import channels
+from inspector.weights import cache, channels
 from inspector.weights.checkpoint import DEMO, Checkpoint, open_checkpoint
 from inspector.weights.header import TensorEntry
 from inspector.weights.scan import Scan
-from inspector.weights.stored import load_scan, scan_key
-from inspector.weights.tensor import TensorView, view
+from inspector.weights.stored import load_scan, scan_key, stored_view, view_key
+from inspector.weights.tensor import TensorView
 
 PAGES = Path(__file__).parent
 RECENT = 8
+AT_ONCE = 32_000_000  # bytes of a tensor that are looked at well within a second
 FOUR_DIGITS = st.column_config.NumberColumn(format="%.4g")
 
 
@@ -106,15 +107,15 @@ def scanned(checkpoint: Checkpoint) -> Scan | None:
     if (kept := _kept(id)) is not None:
         return kept
     job = jobs.find(id)
-    if job is None or (job.state == "done"):  # done, but its result has been pruned
-        job = jobs.submit(
+    if job is None or job.state == "done":  # done, but its result has been pruned
+        jobs.submit(
             id,
             "scan",
             f"Scan of {show_plain(checkpoint.model)}",
             model=checkpoint.model,
             channels=False,
         )
-    watch(id, checkpoint.model)
+    watch(id)
     return None
 
 
@@ -134,7 +135,7 @@ def _kept(id: str) -> Scan | None:
 
 
 @st.fragment(run_every="0.5s")
-def watch(id: str, model: str) -> None:
+def watch(id: str) -> None:
     """Progress of a job with its cancel button; redraws the page when the job ends well."""
     job = jobs.find(id)
     if job is None:
@@ -146,10 +147,8 @@ def watch(id: str, model: str) -> None:
         share = job.done / job.total if job.total else 0.0
         seconds = job.seconds_left
         when = f", about {seconds:.0f} s left" if seconds is not None else ""
-        left.progress(
-            share, text=f"Measuring every value: {share:.0%} of {short(job.total)}B{when}"
-        )
-        if right.button("Cancel", key="cancel_scan"):
+        left.progress(share, text=f"Measuring every value: {share:.0%} of {short(job.total)}{when}")
+        if right.button("Cancel", key=f"cancel_{id}"):
             jobs.cancel(id)
             st.rerun(scope="fragment")
         return
@@ -158,8 +157,8 @@ def watch(id: str, model: str) -> None:
     else:
         st.error("The measurement failed:")
         st.code(show_plain(job.error or "", 500), language=None)
-    if st.button("Measure", key="restart_scan", type="primary"):
-        jobs.submit(id, "scan", job.title, model=model, channels=False)
+    if st.button("Measure", key=f"restart_{id}", type="primary"):
+        jobs.restart(id)
         st.rerun(scope="fragment")
 
 
@@ -222,13 +221,21 @@ def matches(names: "pd.Series[str]", text: str) -> "pd.Series[bool]":
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the tensor")
-def _view(model: str, stamp: str, name: str) -> TensorView:
-    return view(_open(model), name)
+def _view(model: str, id: str, name: str) -> TensorView:
+    return stored_view(_open(model), name)
 
 
 def viewed(checkpoint: Checkpoint, name: str) -> TensorView:
-    """Everything about one tensor, kept while its file stays the same."""
-    return _view(checkpoint.model, scan_key(checkpoint), name)
+    """Everything about one tensor; a large one is measured by a job, and the page ends here."""
+    id = view_key(checkpoint, name)
+    if checkpoint.tensor(name).bytes <= AT_ONCE or cache.has(id):
+        return _view(checkpoint.model, id, name)
+    job = jobs.find(id)
+    if job is None or job.state == "done":  # done, but its result has been pruned
+        title = f"Tensor {show_plain(name)} of {show_plain(checkpoint.model)}"
+        jobs.submit(id, "tensor", title, model=checkpoint.model, name=name)
+    watch(id)
+    return st.stop()
 
 
 def why_no_profile(entry: TensorEntry) -> str | None:

@@ -75,7 +75,8 @@ if scan is not None:
     if len(far):
         st.caption(
             "Far from the same role and kind in other layers: more than 5 robust standard "
-            "deviations (of the log) and more than a factor of two. Different is not wrong: look first."
+            "deviations (of the log) and more than a factor of two. Different is not wrong: "
+            "look first."
         )
         far["name"] = far["name"].map(show_plain)
         st.dataframe(

@@ -10,9 +10,11 @@ from inspector.weights.tensor import peers
 
 checkpoint = frame.current()
 names = [t.name for t in checkpoint.tensors]
-wanted = (
-    st.query_params.get("tensor") or st.session_state.get("tensor") or (names[0] if names else "")
-)
+placements = checkpoint.architecture.placements
+wanted = st.query_params.get("tensor") or st.session_state.get("tensor")
+if wanted is None:  # the first in a layer says more than what stands before the layers
+    inside = (name for name in names if placements[name].layer is not None)
+    wanted = next(inside, names[0] if names else "")
 if wanted not in names:
     st.title("Tensor")
     st.warning("This model has no tensor of that name:")
@@ -35,7 +37,7 @@ if forward.button("Next", key="next", disabled=position == len(names) - 1, width
     frame.go("tensor", tensor=names[position + 1])
 
 entry = checkpoint.tensor(wanted)
-placement = checkpoint.architecture.placements[wanted]
+placement = placements[wanted]
 st.text(
     f"{entry.dtype} {' x '.join(map(str, entry.shape)) or 'scalar'}, {entry.parameters:,} values, "
     f"{placement.role} {placement.kind}"
@@ -98,7 +100,11 @@ if view.profile is not None:
 st.subheader("Same role, all layers")
 scan = frame.scanned(checkpoint)
 family = peers(checkpoint, wanted)
-if scan is not None and len(family) > 1:
+if len(family) == 1:
+    st.write("No other tensor has this role.")
+elif placement.layer is None:
+    st.write("The tensors of this role stand in no layer.")
+elif scan is not None:
     measure = st.selectbox(
         "Measure",
         ["rms", "std", "mean", "abs_max", "kurtosis", "skewness", "entropy_bits"],
@@ -106,8 +112,6 @@ if scan is not None and len(family) > 1:
     )
     by_name = {r.name: r for r in scan.records}
     frame.draw(charts.peers([by_name[n] for n in family if n in by_name], wanted, measure), "peers")
-elif len(family) <= 1:
-    st.write("No other tensor has this role.")
 
 st.subheader("Every statistic")
 fields = [[name, "" if value is None else str(value)] for name, value in vars(record).items()]

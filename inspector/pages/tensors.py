@@ -11,20 +11,20 @@ from inspector.results import show_plain
 from inspector.weights.makeup import inventory
 
 ALL = "all"
-NUMBERS = ["mean", "std", "rms", "min", "max", "abs_max", "skewness", "kurtosis"]
-NUMBERS += ["q01", "q50", "q99", "entropy_bits"]
-ORDER = ["name", "role", "kind", "shape", "dtype", "mean", "std", "min", "max", "kurtosis"]
-COUNTS = ["zeros", "nan", "inf", "subnormals", "distinct", "beyond_3sigma", "beyond_6sigma"]
-ORDER += ["zeros", "nan", "inf", "parameters", "bytes", "rms", "abs_max", "skewness"]
-ORDER += ["q01", "q50", "q99", "entropy_bits", "subnormals", "distinct"]
-ORDER += ["beyond_3sigma", "beyond_6sigma", "shard"]
+HEADERS = ["name", "role", "kind", "shape", "dtype"]
+NUMBERS = ["mean", "std", "min", "max", "kurtosis"]
+MORE_NUMBERS = ["rms", "abs_max", "skewness", "q01", "q50", "q99", "entropy_bits"]
+COUNTS = ["zeros", "nan", "inf"]
+MORE_COUNTS = ["subnormals", "distinct", "beyond_3sigma", "beyond_6sigma"]
+MEASURED = [*NUMBERS, *COUNTS, *MORE_NUMBERS, *MORE_COUNTS]
+ORDER = [*HEADERS, *NUMBERS, *COUNTS, "parameters", "bytes", *MORE_NUMBERS, *MORE_COUNTS, "shard"]
 
 checkpoint = frame.current()
 st.title("Tensors")
 scan = frame.scanned(checkpoint)
 table = inventory(checkpoint)
 if scan is not None:
-    measured = scan.to_frame()[["name", *NUMBERS, *COUNTS]]
+    measured = scan.to_frame()[["name", *MEASURED]]
     table = table.merge(measured, on="name", how="left")
 
 one, two, three, four = st.columns([3, 1, 1, 1])
@@ -46,7 +46,7 @@ st.caption(
     "Click a column to sort, a row to open the tensor."
 )
 plain = shown.drop(columns=["layer_label"]).assign(name=shown["name"].map(show_plain))
-numbers = [c for c in NUMBERS if c in plain]
+numbers = [c for c in (*NUMBERS, *MORE_NUMBERS) if c in plain]
 event = st.dataframe(
     plain,
     hide_index=True,
@@ -56,7 +56,7 @@ event = st.dataframe(
     on_select="rerun",
     selection_mode="single-row",
     column_config={
-        "name": st.column_config.TextColumn(width="medium"),
+        "name": st.column_config.TextColumn(width=280),
         "parameters": st.column_config.NumberColumn(format="localized"),
         "bytes": st.column_config.NumberColumn(format="bytes"),
         **dict.fromkeys(numbers, frame.FOUR_DIGITS),

@@ -57,7 +57,7 @@ def parameters_by_layer(table: pd.DataFrame) -> Chart:
             ),
             y=alt.Y("parameters:Q", title="parameters", axis=alt.Axis(format="~s")),
             color=_colour(list(table["kind"])),
-            tooltip=["layer", "kind", alt.Tooltip("parameters:Q", format=","), "tensors"],
+            tooltip=["layer:N", "kind:N", alt.Tooltip("parameters:Q", format=","), "tensors:Q"],
         )
         .properties(height=260)
     )
@@ -82,8 +82,8 @@ def size_by_depth(table: pd.DataFrame) -> Chart:
             strokeDash=alt.StrokeDash("kind:N", title="kind"),
             shape=alt.Shape("kind:N", title="kind"),
             tooltip=[
-                "layer",
-                "kind",
+                "layer:Q",
+                "kind:N",
                 alt.Tooltip("rms:Q", format=".4g"),
                 alt.Tooltip("std:Q", format=".4g"),
             ],
@@ -116,7 +116,7 @@ def dtype_grid(table: pd.DataFrame) -> Chart:
             ),
             y=alt.Y("kind:N", title=None),
             color=alt.Color("dtype:N", scale=alt.Scale(range=list(KIND_COLOURS.values()))),
-            tooltip=["layer", "kind", "dtype", "tensors"],
+            tooltip=["layer:N", "kind:N", "dtype:N", "tensors:Q"],
         )
         .properties(height=40 + 24 * table["kind"].nunique())
     )
@@ -157,7 +157,7 @@ def histogram(found: Histogram, record: TensorStatistics, log: bool) -> Chart:
     rules = (
         alt.Chart(pd.DataFrame(quantiles, columns=["quantile", "value"]))
         .mark_rule(color=KIND_COLOURS["other"], strokeDash=[4, 3])
-        .encode(x="value:Q", tooltip=["quantile", alt.Tooltip("value:Q", format=".4g")])
+        .encode(x="value:Q", tooltip=["quantile:N", alt.Tooltip("value:Q", format=".4g")])
     )
     alt_text = (
         f"Histogram of {int(found.counts.sum()):,} finite values in {len(found.counts)} bins from "
@@ -191,7 +191,7 @@ def profile(axis: Axis, name: str) -> Chart:
             y=alt.Y("size:Q", title="size"),
             color=alt.Color("measure:N", scale=alt.Scale(range=["#D55E00", "#0072B2"]), title=None),
             strokeDash=alt.StrokeDash("measure:N", title=None),
-            tooltip=[name, "measure", alt.Tooltip("size:Q", format=".4g")],
+            tooltip=[f"{name}:Q", "measure:N", alt.Tooltip("size:Q", format=".4g")],
         )
         .properties(height=180)
     )
@@ -268,7 +268,7 @@ def peers(records: Sequence[TensorStatistics], name: str, measure: str) -> Chart
                 title=None,
             ),
             shape=alt.Shape("open:N", title=None),
-            tooltip=["layer", "tensor", alt.Tooltip(f"{measure}:Q", format=".4g")],
+            tooltip=["layer:Q", "tensor:N", alt.Tooltip(f"{measure}:Q", format=".4g")],
         )
         .properties(height=220)
     )
@@ -276,6 +276,6 @@ def peers(records: Sequence[TensorStatistics], name: str, measure: str) -> Chart
         f"{measure} of {len(table)} tensors of the same role by layer, from "
         f"{table[measure].min():.4g} to {table[measure].max():.4g}."
         if len(table)
-        else f"No tensor of this role has a {measure}."
+        else f"No tensor of this role has this measure: {measure}."
     )
     return Chart(figure=figure, alt=alt_text, table=table)

@@ -41,11 +41,12 @@ SUMMARIES: dict[str, type] = {"scan": ScanSummary}
 
 def schema(command: str) -> dict[str, Any]:
     """The schema (draft 2020-12) of the document of a command in RECORDS."""
+    record: Any = RECORDS[command]
     parts: dict[str, Any] = {
         "source": Source,
         "coverage": Coverage,
         "summary": SUMMARIES.get(command, dict[str, Any]),
-        "records": list[RECORDS[command]],  # type: ignore[misc]
+        "records": list[record],
         "findings": list[Finding],
     }
     fields = {name: (kind, ...) for name, kind in parts.items()}

@@ -53,6 +53,11 @@ def store(name: str, document: Mapping[str, Any], arrays: Mapping[str, np.ndarra
         return
 
 
+def has(name: str) -> bool:
+    """Whether a result is kept under that name."""
+    return (folder() / "results" / f"{name}.json").is_file()
+
+
 def load(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     """A kept result and its arrays; None when there is none that can be read."""
     place = folder() / "results"

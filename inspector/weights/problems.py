@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a checkpoint: one stable id, severity and remedy per problem."""
+"""All that can be wrong with a checkpoint: one stable id, severity and remedy per problem."""
 
 from collections import Counter
 from typing import Any
@@ -125,7 +125,10 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     ),
     "AR-TIED": ("info", "One matrix serves two roles; its parameters are counted once."),
     "AR-ABSENT": ("warning", "The config promises a tensor that no file holds: fetch the rest."),
-    "AR-SPLIT": ("info", "Put the right config.json beside the weights; it is measured as one matrix."),
+    "AR-SPLIT": (
+        "info",
+        "Put the right config.json beside the weights; it is measured as one matrix.",
+    ),
 }
 
 SHOWN_PER_ID = 100  # a file with a million bad entries must not become a million findings

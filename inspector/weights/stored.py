@@ -1,4 +1,4 @@
-"""Scans that are kept on disk: the same records at once while nothing they rest on has changed."""
+"""Scans and views kept on disk: the same at once while nothing they rest on has changed."""
 
 from typing import Any
 
@@ -11,6 +11,8 @@ from inspector.weights.channels import Axis, ChannelProfile, Outlier
 from inspector.weights.checkpoint import Checkpoint
 from inspector.weights.scan import Scan, scan
 from inspector.weights.statistics import TensorStatistics
+from inspector.weights.tensor import Histogram, Picture, TensorView, view
+from inspector.weights.tensor import records as tensor_records
 
 AXIS = ("mean", "rms", "abs_max", "abs_max_at")
 
@@ -31,11 +33,9 @@ def stored_scan(
     if (kept := load_scan(name)) is not None:
         return kept
     measured = scan(checkpoint, where, channels, progress)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for i, profile in enumerate(measured.channels.values()):
-        for axis in ("rows", "columns"):
-            for field in AXIS:
-                arrays[f"{i}.{axis}.{field}"] = getattr(getattr(profile, axis), field)
+        arrays |= _profile_arrays(profile, f"{i}.")
     cache.store(name, {**measured.to_dict(), "profiles": list(measured.channels)}, arrays)
     return measured
 
@@ -50,31 +50,95 @@ def load_scan(name: str) -> Scan | None:
         command="scan",
         record_type=TensorStatistics,
         source=_source(document["source"]),
-        coverage=Coverage(
-            **{
-                **document["coverage"],
-                "skipped": tuple(Skipped(**s) for s in document["coverage"]["skipped"]),
-            }
-        ),
+        coverage=_coverage(document["coverage"]),
         summary=document["summary"],
-        records=tuple(
-            TensorStatistics(**{**r, "shape": tuple(r["shape"])}) for r in document["records"]
-        ),
-        findings=tuple(Finding(**f) for f in document["findings"]),
+        records=tuple(_record(plain) for plain in document["records"]),
+        findings=tuple(Finding(**plain) for plain in document["findings"]),
         channels={
-            tensor: ChannelProfile(
-                rows=_axis(arrays, i, "rows"),
-                columns=_axis(arrays, i, "columns"),
-                outliers=tuple(Outlier(**o) for o in outlines[tensor]["outliers"]),
-            )
+            tensor: _profile(arrays, f"{i}.", outlines[tensor]["outliers"])
             for i, tensor in enumerate(document["profiles"])
         },
     )
+
+
+def view_key(checkpoint: Checkpoint, name: str) -> str:
+    """The name under which the view of a tensor is kept."""
+    return cache.key(checkpoint, "view", name=name)
+
+
+def stored_view(checkpoint: Checkpoint, name: str, progress: Progress = no_progress) -> TensorView:
+    """What `view` gives, from disk when it was kept there; else measured and kept."""
+    key = view_key(checkpoint, name)
+    if (kept := load_view(checkpoint, key, name)) is not None:
+        return kept
+    found = view(checkpoint, name, progress=progress)
+    arrays: dict[str, np.ndarray] = {}
+    if found.histogram is not None:
+        arrays |= {"edges": found.histogram.edges, "counts": found.histogram.counts}
+    if found.profile is not None:
+        arrays |= _profile_arrays(found.profile, "")
+    picture = found.picture
+    if picture is not None:
+        arrays["cells"] = picture.cells
+    document = {
+        **tensor_records(found).to_dict(),
+        "picture": None
+        if picture is None
+        else {"rows": picture.rows, "columns": picture.columns, "reduction": picture.reduction},
+    }
+    cache.store(key, document, arrays)
+    return found
+
+
+def load_view(checkpoint: Checkpoint, key: str, name: str) -> TensorView | None:
+    """The view kept under `key`; None when there is none."""
+    if (kept := cache.load(key)) is None:
+        return None
+    document, arrays = kept
+    outliers = document["summary"]["outliers"]
+    picture = document["picture"]
+    return TensorView(
+        entry=checkpoint.tensor(name),
+        statistics=_record(document["records"][0]),
+        histogram=Histogram(edges=arrays["edges"], counts=arrays["counts"])
+        if "edges" in arrays
+        else None,
+        profile=_profile(arrays, "", outliers) if "rows.mean" in arrays else None,
+        picture=Picture(cells=arrays["cells"], **picture) if picture else None,
+        findings=tuple(Finding(**plain) for plain in document["findings"]),
+        source=_source(document["source"]),
+        coverage=_coverage(document["coverage"]),
+    )
+
+
+def _record(plain: dict[str, Any]) -> TensorStatistics:
+    return TensorStatistics(**{**plain, "shape": tuple(plain["shape"])})
 
 
 def _source(plain: dict[str, Any]) -> Source:
     return Source(**{**plain, "files": tuple(SourceFile(**f) for f in plain["files"])})
 
 
-def _axis(arrays: dict[str, np.ndarray], i: int, axis: str) -> Axis:
-    return Axis(**{field: arrays[f"{i}.{axis}.{field}"] for field in AXIS})
+def _coverage(plain: dict[str, Any]) -> Coverage:
+    return Coverage(**{**plain, "skipped": tuple(Skipped(**s) for s in plain["skipped"])})
+
+
+def _profile_arrays(profile: ChannelProfile, prefix: str) -> dict[str, np.ndarray]:
+    axes = {"rows": profile.rows, "columns": profile.columns}
+    return {
+        f"{prefix}{name}.{field}": getattr(axis, field)
+        for name, axis in axes.items()
+        for field in AXIS
+    }
+
+
+def _profile(
+    arrays: dict[str, np.ndarray], prefix: str, outliers: list[dict[str, Any]]
+) -> ChannelProfile:
+    rows, columns = (
+        Axis(**{field: arrays[f"{prefix}{name}.{field}"] for field in AXIS})
+        for name in ("rows", "columns")
+    )
+    return ChannelProfile(
+        rows=rows, columns=columns, outliers=tuple(Outlier(**plain) for plain in outliers)
+    )

@@ -10,13 +10,13 @@ from jaxtyping import Float, Int
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import CheckpointError, NotEnoughData
-from inspector.results import Finding, Records, show_plain
+from inspector.results import Coverage, Finding, Records, Source, show_plain
 from inspector.weights import channels as channel_sums
 from inspector.weights.channels import ChannelProfile, matrix_shape
 from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.formats import FORMATS, top
 from inspector.weights.header import TensorEntry
-from inspector.weights.scan import Scan, read_patterns, read_values, scan
+from inspector.weights.scan import read_patterns, read_values, scan
 from inspector.weights.statistics import TensorStatistics
 
 STEP = 2**20  # elements turned into float64 at a time
@@ -56,7 +56,8 @@ class TensorView:
     profile: ChannelProfile | None
     picture: Picture | None
     findings: tuple[Finding, ...]
-    scan: Scan
+    source: Source
+    coverage: Coverage
 
 
 def view(
@@ -84,7 +85,8 @@ def view(
         profile=found.channels.get(name),
         picture=picture,
         findings=tuple(f for f in found.findings if f.where == show_plain(name)),
-        scan=found,
+        source=found.source,
+        coverage=found.coverage,
     )
 
 
@@ -224,8 +226,8 @@ def records(found: TensorView) -> Records[TensorStatistics]:
     return Records(
         command="tensor",
         record_type=TensorStatistics,
-        source=found.scan.source,
-        coverage=found.scan.coverage,
+        source=found.source,
+        coverage=found.coverage,
         summary={
             "start": entry.start,
             "end": entry.end,

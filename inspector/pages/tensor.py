@@ -11,18 +11,22 @@ from inspector.weights.tensor import peers
 checkpoint = frame.current()
 names = [t.name for t in checkpoint.tensors]
 placements = checkpoint.architecture.placements
-wanted = st.query_params.get("tensor") or st.session_state.get("tensor")
+if not names:
+    st.title("Tensor")
+    st.info("This model has no tensors.")
+    st.stop()
+seen = st.session_state.get("tensor_of", {})  # model -> the tensor last looked at
+wanted = st.query_params.get("tensor") or seen.get(checkpoint.model)
 if wanted is None:  # the first in a layer says more than what stands before the layers
-    inside = (name for name in names if placements[name].layer is not None)
-    wanted = next(inside, names[0] if names else "")
-if wanted not in names:
+    wanted = next((name for name in names if placements[name].layer is not None), names[0])
+if wanted not in placements:
     st.title("Tensor")
     st.warning("This model has no tensor of that name:")
     st.code(show_plain(wanted, 300), language=None)
     st.page_link(frame.page("tensors"), label="All tensors", icon=":material/table_rows:",
                  query_params={"model": st.session_state["model"]})  # fmt: skip
     st.stop()
-st.session_state["tensor"] = wanted
+st.session_state["tensor_of"] = {checkpoint.model: wanted}
 st.query_params["tensor"] = wanted
 
 st.title("Tensor")

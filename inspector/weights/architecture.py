@@ -5,6 +5,7 @@ only where shapes agree with it.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ EXPERTS = ("expert_gate", "expert_up", "expert_down", "gate_up")
 THIRDS = ("c_attn", "Wqkv", "qkv", "W_pack", "in_proj", "in_proj_weight")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
     """Where one tensor belongs.
 
@@ -108,11 +109,13 @@ class _Placer:
         stated = next((f for c in (text, config) if (f := known_type(c))), None)
         names = Names(FAMILIES[stated].roles if stated else {})
         self._read = [names.read(entry.name, len(entry.shape)) for entry in entries]
-        guessed = stated is None and not isinstance(config.get("model_type"), str)
-        self._family = self._guess() if guessed else stated
+        self._stated = stated
+        # a model type that is not in the table is not the one whose names it shares
+        strange = stated is None and isinstance(config.get("model_type"), str)
+        self._family = stated if stated or strange else self._guess(names.schemes)
         self._known = FAMILIES.get(self._family or "")
         self._layouts = self._known or Family(tied=False)
-        stacks = {scheme.stack for scheme, _ in self._read if scheme.layer_at is not None}
+        stacks = {scheme.stack for scheme in names.schemes if scheme.layer_at is not None}
         # `encoder` in a name means something only where there is a decoder too
         self._two = {"encoder", "decoder"} <= stacks or config.get("is_encoder_decoder") is True
         self._configs = {
@@ -129,7 +132,9 @@ class _Placer:
         blocks = {(p.stack, p.layer) for p in placements.values() if p.layer is not None}
         self._missing_blocks(blocks)
         named = ((e, scheme) for e, (scheme, _) in zip(self._entries, self._read, strict=True))
-        ties = find_ties(named, (self._config, self._configs[None]), self._known)
+        # many families share the names of untied ones: a guess tells of ties only, never of none
+        sure = self._known if self._stated or (self._known and self._known.tied) else None
+        ties = find_ties(named, (self._config, self._configs[None]), sure)
         self._tell(ties)
         return Architecture(
             family=self._family,
@@ -140,14 +145,11 @@ class _Placer:
             findings=self._log.findings,
         )
 
-    def _guess(self) -> str | None:
+    def _guess(self, schemes: Iterable[Scheme]) -> str | None:
         """The family whose names these are."""
         seen = set()
-        for scheme, _ in self._read[:MOST_GUESSED]:
-            first, _, _ = scheme.tail.partition(".")
-            seen |= {scheme.tail, f"{first}.", ".".join(scheme.tail.split(".")[-2:])}
-        for entry in self._entries[:MOST_GUESSED]:
-            seen.add(entry.name.partition(".")[0] + ".")
+        for scheme in itertools.islice(schemes, MOST_GUESSED):
+            seen |= {scheme.tail, f"{scheme.first}.", ".".join(scheme.tail.split(".")[-2:])}
         for family, needed, unwanted in SIGNATURES:
             if seen.issuperset(needed.split()) and seen.isdisjoint(unwanted.split()):
                 return family

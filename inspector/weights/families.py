@@ -16,7 +16,8 @@ class Family:
     bare. `shared_table`: encoder and decoder look for the table under names of their own too.
     `fused`: layout of fused attention inputs, a key of layouts.fused_attention. `experts`: layout
     of stacked experts where shapes leave a choice. `gated_q`: q holds a gate for the output.
-    `shared_blocks`: fewer blocks are stored than run. `roles`: names that mean something else here.
+    `two_biases`: the bias of `head` also stands one level up. `shared_blocks`: fewer blocks are
+    stored than run. `roles`: names that mean something else here.
     """
 
     tied: bool
@@ -24,6 +25,7 @@ class Family:
     embedding: str = "model.embed_tokens"
     generates: bool = True
     shared_table: bool = False
+    two_biases: bool = False
     fused: str = ""
     conv1d: bool = False
     experts: str = ""
@@ -36,7 +38,8 @@ def _bert(prefix: str, **more: str) -> Family:
     """A masked model that is built like BERT."""
     words = f"{prefix}.embeddings.word_embeddings"
     given = {"head": "cls.predictions.decoder", "embedding": words, **more}
-    return Family(tied=True, generates=False, **given)  # type: ignore[arg-type]
+    two_biases = given["head"].endswith(".decoder")
+    return Family(tied=True, generates=False, two_biases=two_biases, **given)  # type: ignore[arg-type]
 
 
 _TIED = Family(tied=True)
@@ -80,7 +83,7 @@ FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(("qwen2_moe", "qwen3_moe", "olmo", "olmo2", "olmo3", "olmoe"), _UNTIED),
     **dict.fromkeys(("granite", "granitemoe", "granitemoeshared", "stablelm", "phi"), _UNTIED),
     **dict.fromkeys(("phimoe", "nemotron", "seed_oss", "minimax", "minimax_m2"), _UNTIED),
-    **dict.fromkeys(("exaone4", "glm4_moe", "apertus", "arcee", "jamba"), _UNTIED),
+    **dict.fromkeys(("exaone4", "glm4_moe", "apertus", "arcee", "jamba", "bitnet"), _UNTIED),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "longcat_flash"), _UNTIED),
     **dict.fromkeys(("phi3", "glm", "glm4"), Family(tied=False, fused="blocks")),
     **dict.fromkeys(("llama4", "llama4_text", "aria_text"), Family(tied=False, experts="in out")),
@@ -115,10 +118,16 @@ FAMILIES: Mapping[str, Family] = {
     "deberta": _bert("deberta", fused="grouped"),
     "deberta-v2": _bert("deberta"),
     **dict.fromkeys(
-        ("roberta", "xlm-roberta", "camembert"), _bert("roberta", head="lm_head.decoder")
+        ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"),
+        _bert("roberta", head="lm_head.decoder"),
     ),
     "mpnet": _bert("mpnet", head="lm_head.decoder"),
-    "esm": _bert("esm", head="lm_head.decoder"),
+    "esm": Family(
+        tied=True,
+        head="lm_head.decoder",
+        embedding="esm.embeddings.word_embeddings",
+        generates=False,
+    ),
     "distilbert": _bert("distilbert", head="vocab_projector"),
     "electra": _bert("electra", head="generator_lm_head"),
     "convbert": _bert("convbert", head="generator_lm_head"),
@@ -131,6 +140,7 @@ FAMILIES: Mapping[str, Family] = {
         head="predictions.decoder",
         embedding="albert.embeddings.word_embeddings",
         generates=False,
+        two_biases=True,
         shared_blocks=True,
     ),
     # encoder-decoders
@@ -159,7 +169,7 @@ SIGNATURES: tuple[tuple[str, str, str], ...] = (
     (
         "opt",
         "self_attn.q_proj.weight fc1.weight embed_positions.weight",
-        "encoder_attn.q_proj.weight",
+        "encoder_attn.q_proj.weight biogpt.",
     ),
     ("t5", "layer.#.SelfAttention.q.weight", ""),
     ("distilbert", "attention.q_lin.weight sa_layer_norm.weight", ""),

@@ -84,7 +84,8 @@ NAMES: tuple[tuple[str, str, str], ...] = (
         linear_attn.in_proj_a linear_attn.in_proj_b linear_attn.in_proj_ba linear_attn.conv1d
         indexer.wq_b indexer.wk indexer.weights_proj self_attn.gate_proj self_attn.g_proj
         output_gate per_layer_input_gate per_layer_projection conv.conv conv.in_proj conv.out_proj
-        temporal_block.linear_x temporal_block.linear_y temporal_block.conv_1d"""),
+        temporal_block.linear_x temporal_block.linear_y temporal_block.conv_1d
+        bottleneck.attention.dense bottleneck.input.dense bottleneck.dense"""),
     ("other", "other", "A_log mixer.D mamba.D dt"),
 )  # fmt: skip
 KIND_OF_ROLE = {

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from inspector.weights.names import (
     BLOCK_LIST_ENDINGS,
@@ -28,19 +28,20 @@ from inspector.weights.names import (
 
 LONGEST = 512  # characters; a longer name is not looked at
 DEEPEST = 40  # parts
-NUMBER = re.compile(r"(?:(?<=\.)|(?<=\.expert_)|^)([0-9]{1,6})(?=\.|\Z)")
+NUMBER = re.compile(r"\.([0-9]{1,6})(?=\.|\Z)")
+EXPERT_NUMBER = re.compile(r"\.expert_(?=[0-9]{1,6}(?:\.|\Z))")
 
 ROLES = {ending: (role, kind) for role, kind, endings in NAMES for ending in endings.split()}
 MOST_PARTS = max(ending.count(".") for ending in ROLES) + 1
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Scheme:
     """What all names that differ only in their numbers have in common.
 
     `layer_at` and `expert_at` are positions among the numbers of the name; `module` is the last
-    part of the path of the module that owns the tensor; `tail` is what follows the block's number
-    (the whole name outside blocks), numbers as `#`.
+    part of the path of the module that owns the tensor, `first` the first part of the name; `tail`
+    is what follows the block's number (the whole name outside blocks), numbers as `#`.
     """
 
     role: str = "other"
@@ -50,8 +51,8 @@ class Scheme:
     expert_at: int | None = None
     stack: str | None = None
     module: str = ""
+    first: str = ""
     tail: str = ""
-    low_rank: bool = False
     whole: bool = True  # not one slice of what the role means, so it has the role's heads
     in_experts: bool = False
 
@@ -67,12 +68,19 @@ class Names:
         self._overrides = overrides
         self._schemes: dict[tuple[str, int, str], Scheme] = {}
 
+    @property
+    def schemes(self) -> Iterable[Scheme]:
+        """All that were met."""
+        return self._schemes.values()
+
     def read(self, name: str, dimensions: int) -> tuple[Scheme, Numbers]:
         """The scheme of a name and the numbers in it."""
-        if len(name) > LONGEST:
+        if len(name) > LONGEST or "#" in name:  # `#` stands for numbers here
             return UNKNOWN, ()
+        if ".expert_" in name:
+            name = EXPERT_NUMBER.sub(".expert_.", name)
         pieces = NUMBER.split(name)
-        text, numbers = "#".join(pieces[::2]), pieces[1::2]
+        text, numbers = ".#".join(pieces[::2]), pieces[1::2]
         # the number right before the last part may name a module of a sequence: ffn.0, ffn.2
         last = (
             numbers[-1] if numbers and pieces[-1].count(".") == 1 and len(numbers[-1]) < 3 else ""
@@ -95,6 +103,7 @@ def _read(text: str, dimensions: int, last: str, overrides: Mapping[str, str]) -
         layer_at=None if block is None else parts[: block + 1].count("#"),
         expert_at=_expert_at(parts),
         stack=next((STACKS[part] for part in ahead if part in STACKS), None),
+        first=parts[0],
         tail=".".join(tail),
         in_experts=any(part in EXPERT_LISTS for part in parts),
     )
@@ -102,8 +111,8 @@ def _read(text: str, dimensions: int, last: str, overrides: Mapping[str, str]) -
     path = [part for part in parts if part not in WRAPPERS]
     low_rank = any(part in LOW_RANK for part in path)
     path = [part for part in path if part not in LOW_RANK] if low_rank else path
-    found = _module_and_leaf(path, dimensions, last, seen.in_experts, overrides)
-    if found is None:
+    found = path and _module_and_leaf(path, dimensions, last, seen.in_experts, overrides)
+    if not found:
         return seen
     role, kind, leaf, module = found
     return dataclasses.replace(
@@ -112,7 +121,6 @@ def _read(text: str, dimensions: int, last: str, overrides: Mapping[str, str]) -
         kind=kind,
         leaf=leaf,
         module=module,
-        low_rank=low_rank,
         whole=not low_rank and module not in NO_HEADS,
     )
 
@@ -128,7 +136,7 @@ def _expert_at(parts: Sequence[str]) -> int | None:
     experts = False
     for part in parts:
         experts = experts or part in EXPERT_LISTS
-        if part in ("#", "expert_#"):
+        if part == "#":
             if experts:
                 return numbers
             numbers += 1
@@ -152,6 +160,8 @@ def _module_and_leaf(
         return BUFFERS[name], "buffer", NOTE, own
     if name == "bias" and own in MASK_OWNERS and dimensions == 4:
         return "position", "buffer", NOTE, own
+    if name == "scale" and _is_norm(own):
+        return "norm", "norm", WEIGHT, own
     leaf = LEAVES.get(name) or next((x for start, x in LEAF_STARTS if name.startswith(start)), None)
     if leaf and (known := role_of(module)):
         return *_with_leaf(known, leaf), leaf, own
@@ -176,7 +186,7 @@ def _role(
     module: list[str], last: str, in_experts: bool, stacked: bool, overrides: Mapping[str, str]
 ) -> tuple[str, str] | None:
     """(role, kind or "") of a module by the longest ending of its path that is known."""
-    plain = [part for part in module if part not in ("#", "expert_#")]
+    plain = [part for part in module if part not in ("#", "expert_")]
     if not plain:
         return None
     if module[-1] == "#" and (known := ROLES.get(f"{plain[-1]}.{last}")):
@@ -195,5 +205,8 @@ def _role(
 
 def _is_norm(part: str) -> bool:
     return (
-        "norm" in part.lower() or part in ("ln", "emb_ln") or part.startswith(("ln_", "ln1", "ln2"))
+        "norm" in part.lower()
+        or part == "ln"
+        or part.startswith(("ln_", "ln1", "ln2"))
+        or part.endswith("_ln")
     )

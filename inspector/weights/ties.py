@@ -145,7 +145,7 @@ def _outer(source: str) -> str:
 
 def _tied_bias(outside: Named, family: Family | None) -> tuple[list[Pair], list[Pair]]:
     """The bias of a masked model's head, which stands under two names: (tied, doubtful)."""
-    if not family or not family.head.endswith(".decoder"):
+    if not family or not family.two_biases:
         return [], []
     biases = {entry.name: entry for entry, scheme in outside if scheme.kind == "bias"}
     source, target = (

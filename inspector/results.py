@@ -92,15 +92,29 @@ NOTHING_READ = Coverage(
 )
 
 
+# Letters and marks that are drawn as nothing, though Python calls them printable (Unicode's
+# Default_Ignorable_Code_Point less what `str.isprintable` refuses; and the blank of Braille).
+INVISIBLE = frozenset(
+    chr(code)
+    for first, last in (
+        *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800)),
+        *((0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF)),
+    )
+    for code in range(first, last + 1)
+)
+
+
 def show_plain(text: str, limit: int = 120) -> str:
     """Text from a file, a model or a user, made harmless for one line of plain output.
 
-    Control, bidirectional, zero-width and unassigned characters become visible escapes; beyond
+    Control, bidirectional, invisible and unassigned characters become visible escapes; beyond
     `limit` characters it is cut and the full length stated. Markdown is left as it is: show the
     result only where no Markdown is read.
     """
-    shown = "".join(c if c.isprintable() else _escape(c) for c in text[:limit])
-    return shown if len(text) <= limit else f"{shown}… ({len(text)} characters)"
+    start = text[:limit]
+    if not start.isprintable() or not INVISIBLE.isdisjoint(start):
+        start = "".join(c if c.isprintable() and c not in INVISIBLE else _escape(c) for c in start)
+    return start if len(text) <= limit else f"{start}… ({len(text)} characters)"
 
 
 def _escape(character: str) -> str:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt64
+from jaxtyping import Float, UInt
 
 from inspector.weights.architecture import Placement
 from inspector.weights.formats import FORMATS, decode, top
@@ -61,13 +61,13 @@ class GroupStatistics:
 
 
 class Group:
-    """Adds tallies up; what it holds does not grow with the number of tensors."""
+    """Adds tallies up; of a tensor only its moments are held."""
 
     def __init__(self) -> None:
         self.tensors = self.bytes = self.zeros = self.nan = self.inf = self.subnormals = self.n = 0
-        self.moments = Moments()
+        self._moments: list[tuple[float, ...]] = []  # combined when asked for: once, not per tensor
         self.minimum, self.maximum = math.inf, -math.inf
-        self.top: dict[str, UInt64[np.ndarray, " bins"]] = {}
+        self.top: dict[str, UInt[np.ndarray, " bins"]] = {}
 
     def add(self, entry: TensorEntry, tally: Tally) -> None:
         """Take one tensor in."""
@@ -76,6 +76,7 @@ class Group:
         if tally.minimum is not None and tally.maximum is not None:
             self.minimum = min(self.minimum, tally.minimum)
             self.maximum = max(self.maximum, tally.maximum)
+        self._moments.append(tally.moments.row())
         self._add_counts(tally, {tally.dtype: tally.top})
 
     def absorb(self, other: "Group") -> None:
@@ -84,19 +85,24 @@ class Group:
         self.bytes += other.bytes
         self.minimum = min(self.minimum, other.minimum)
         self.maximum = max(self.maximum, other.maximum)
+        self._moments += other._moments
         self._add_counts(other, other.top)
 
     def _add_counts(
-        self, other: "Tally | Group", tops: Mapping[str, UInt64[np.ndarray, " bins"]]
+        self, other: "Tally | Group", tops: Mapping[str, UInt[np.ndarray, " bins"]]
     ) -> None:
         for field in ("zeros", "nan", "inf", "subnormals", "n"):
             setattr(self, field, getattr(self, field) + getattr(other, field))
-        self.moments = Moments.of_rows(np.array([self.moments.row(), other.moments.row()]))
         for dtype, counts in tops.items():
             if dtype in self.top:
                 self.top[dtype] += counts
             else:
-                self.top[dtype] = counts.copy()
+                self.top[dtype] = counts.astype(np.uint64)
+
+    @property
+    def moments(self) -> Moments:
+        """The moments of all values taken in."""
+        return Moments.of_rows(np.array([Moments().row(), *self._moments]))
 
     def statistics(
         self,
@@ -107,8 +113,9 @@ class Group:
         kind: str | None = None,
     ) -> GroupStatistics:
         """The record of the group; `parameters` is what its share is of."""
-        middle, error = self._quantiles()
-        ends = (self.minimum, self.maximum) if self.moments.n else (None, None)
+        moments = self.moments
+        middle, error = self._quantiles() if moments.n else ((None,) * len(QUANTILES), None)
+        ends = (self.minimum, self.maximum) if moments.n else (None, None)
         return GroupStatistics(
             by=by,
             layer=layer,
@@ -118,7 +125,7 @@ class Group:
             parameters=self.n,
             share=self.n / parameters if parameters else 0.0,
             bytes=self.bytes,
-            **dataclasses.asdict(shape_of(self.moments, *ends)),
+            **dataclasses.asdict(shape_of(moments, *ends)),
             min=ends[0],
             max=ends[1],
             zeros=self.zeros,
@@ -131,8 +138,6 @@ class Group:
 
     def _quantiles(self) -> tuple[Sequence[float | None], float | None]:
         """(middle of the range each quantile lies in, the widest half range)."""
-        if not self.moments.n:
-            return (None,) * len(QUANTILES), None
         low, high, counts = bins_by_value(self.top)
         first, last = weighted_quantiles(low, counts), weighted_quantiles(high, counts)
         return [(a + b) / 2 for a, b in zip(first, last, strict=True)], max(
@@ -141,8 +146,8 @@ class Group:
 
 
 def bins_by_value(
-    tops: dict[str, UInt64[np.ndarray, " bins"]],
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], UInt64[np.ndarray, " n"]]:
+    tops: dict[str, UInt[np.ndarray, " bins"]],
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], UInt[np.ndarray, " n"]]:
     """(lowest value, highest value, count) of every used bin of finite values, over all dtypes."""
     lows, highs, counts = [], [], []
     for dtype, count in tops.items():
@@ -161,7 +166,7 @@ def bins_by_value(
 
 def weighted_quantiles(
     values: Float[np.ndarray, " n"],
-    counts: UInt64[np.ndarray, " n"],
+    counts: UInt[np.ndarray, " n"],
     at: Iterable[float] = QUANTILES,
 ) -> list[float]:
     """The order statistics x[ceil(n q)] of values that each stand `counts` times."""
@@ -220,7 +225,8 @@ def _union(groups: Iterable[Group]) -> Group:
 class StandOut:
     """A tensor whose `measure` is far from that of the same role and kind in other layers.
 
-    `distance` is in robust standard deviations (1.4826 MAD) of the log over `peers` tensors.
+    `distance` is in robust standard deviations (1.4826 MAD) of the log over `peers` tensors; None
+    where the peers are alike, so that they have none.
     """
 
     name: str
@@ -230,7 +236,7 @@ class StandOut:
     measure: str
     value: float
     median: float
-    distance: float
+    distance: float | None
     peers: int
 
 
@@ -247,7 +253,7 @@ def stand_outs(records: Sequence[TensorStatistics]) -> list[StandOut]:
             found += _far(
                 family, "abs_max / rms", [(r.abs_max or 0.0) / (r.rms or 1.0) for r in family]
             )
-    return sorted(found, key=lambda s: -s.distance)
+    return sorted(found, key=lambda s: -math.inf if s.distance is None else -s.distance)
 
 
 def _far(
@@ -265,7 +271,7 @@ def _far(
             measure=measure,
             value=value,
             median=math.exp(centre),
-            distance=float(abs(log - centre) / spread) if spread else math.inf,
+            distance=float(abs(log - centre) / spread) if spread else None,
             peers=len(family) - 1,
         )
         for record, value, log in zip(family, values, logs.tolist(), strict=True)

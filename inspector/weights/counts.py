@@ -11,13 +11,12 @@ import numba
 import numpy as np
 
 BLOCK = 4096  # elements whose moments are taken together: they stay in the first-level cache
-FLUSH = 2**31  # elements a uint32 counter may take before it is added to a uint64 one
 
 
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
 def count_patterns(patterns, counts):
-    """Add one to counts[p] for each pattern p; at most FLUSH patterns into a uint32 array."""
+    """Add one to counts[p] for each pattern p; a uint32 array takes up to 2**32 - 1 of them."""
     for pattern in patterns:
         counts[pattern] += 1
 

@@ -139,7 +139,7 @@ class _Measure:
                     sums.add(patterns, row)
                     row += len(patterns) // columns
             return _Measured(part=part, tally=tally, sums=sums)
-        counts = np.zeros(1 << form.bits, dtype=np.uint32)  # PART is below kernels.FLUSH elements
+        counts = np.zeros(1 << form.bits, dtype=np.uint32)  # PART has far fewer than 2**32 elements
         row = part.start
         for patterns in self._chunks(part):
             if form.bits == 4:
@@ -204,9 +204,10 @@ class _Work:
         part = measured.part
         self._failed = self._failed or measured.error
         if measured.counts is not None:
-            if self._counts is None:
-                self._counts = np.zeros(len(measured.counts), dtype=np.uint64)
-            self._counts += measured.counts
+            if self._counts is None:  # a tensor in one part, as most are, needs no adding
+                self._counts = measured.counts if part.last else measured.counts.astype(np.uint64)
+            else:
+                self._counts += measured.counts
         if measured.sums is not None:
             if self._sums is None:
                 rows, columns = matrix_shape(part.entry.shape)
@@ -220,16 +221,16 @@ class _Work:
                 if tally is None:
                     assert self._counts is not None
                     tally = tally_counts(part.entry.dtype, self._counts)
-                self._finish(part.entry, tally, reader)
+                try:
+                    self._finish(part.entry, tally, reader)
+                except CheckpointError as error:  # the file went away since
+                    self._skip(part.entry, str(error))
             self._counts = self._sums = self._failed = None
 
     def _finish(self, entry: TensorEntry, tally: Tally, reader: Reader) -> None:
         placement = self._placements[entry.name]
         record = statistics(entry, placement, tally)
-        self._records.append(record)
-        self._census.add(entry, placement, tally)
         first = first_not_finite(entry, reader) if record.nan or record.inf else {}
-        self._more += findings_on(record, first)
         if self._sums is not None:
             rows, columns = self._sums.axes()
 
@@ -240,6 +241,9 @@ class _Work:
 
             found = channel_sums.outliers(rows, read_row, record.mean or 0.0, record.std or 0.0)
             self._profiles[entry.name] = ChannelProfile(rows=rows, columns=columns, outliers=found)
+        self._records.append(record)
+        self._census.add(entry, placement, tally)
+        self._more += findings_on(record, first)
 
     def result(self, bytes_total: int, where: str | None) -> Scan:
         """The finished scan."""

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt64
+from jaxtyping import Bool, Float, Integer, UInt
 
 from inspector.weights import counts as kernels
 from inspector.weights.formats import FORMATS, Top, decode, pattern_dtype, top
@@ -59,7 +59,7 @@ class Moments:
 
     @classmethod
     def of_values(
-        cls, values: Float[np.ndarray, " n"], counts: UInt64[np.ndarray, " n"]
+        cls, values: Float[np.ndarray, " n"], counts: UInt[np.ndarray, " n"]
     ) -> "Moments":
         """The moments of finite `values` of which each stands `counts` times."""
         weight = counts.astype(np.float64)
@@ -108,7 +108,7 @@ class Tally:
 
     dtype: str
     n: int
-    top: UInt64[np.ndarray, " bins"]
+    top: UInt[np.ndarray, " bins"]
     moments: Moments
     zeros: int
     nan: int
@@ -131,7 +131,7 @@ class _Refined:
     bins: dict[int, tuple[Integer[np.ndarray, " patterns"], Integer[np.ndarray, " patterns"]]]
 
 
-def tally_counts(dtype: str, counts: UInt64[np.ndarray, " bins"]) -> Tally:
+def tally_counts(dtype: str, counts: UInt[np.ndarray, " bins"]) -> Tally:
     """The answers for a format of up to 16 bits from the counts of all its patterns."""
     used = np.flatnonzero(counts)
     c = counts[used].astype(np.float64)
@@ -162,7 +162,7 @@ def tally_stream(dtype: str, chunks: Chunks) -> Tally:
 
 def _wanted(
     dtype: str,
-    counts: UInt64[np.ndarray, " bins"],
+    counts: UInt[np.ndarray, " bins"],
     used: Integer[np.ndarray, " used"],
     moments: Moments,
 ) -> frozenset[int]:
@@ -185,7 +185,7 @@ def _ranks(n: int) -> list[int]:
 
 
 def _finite_order(
-    layout: Top, counts: UInt64[np.ndarray, " bins"], used: Integer[np.ndarray, " used"]
+    layout: Top, counts: UInt[np.ndarray, " bins"], used: Integer[np.ndarray, " used"]
 ) -> tuple[Integer[np.ndarray, " finite"], Integer[np.ndarray, " finite"]]:
     """The used bins of finite values by value, and how many values lie up to the end of each."""
     finite = used[layout.finite[used]]
@@ -228,7 +228,7 @@ def _mixed(
 
 
 def _refine_32(
-    counts: UInt64[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
+    counts: UInt[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
 ) -> _Refined:
     """Low halves of 32-bit patterns laid out by high half, GATHER elements at a time."""
     distinct, nlogn, bins = 0, 0.0, {}
@@ -256,7 +256,7 @@ def _refine_32(
     return _Refined(distinct=distinct, nlogn=nlogn, bins=bins)
 
 
-def _groups(counts: UInt64[np.ndarray, " bins"]) -> Iterator[Integer[np.ndarray, " group"]]:
+def _groups(counts: UInt[np.ndarray, " bins"]) -> Iterator[Integer[np.ndarray, " group"]]:
     """Runs of used bins with at most GATHER elements together; a larger bin stands alone."""
     used = np.flatnonzero(counts)
     start, held = 0, 0
@@ -270,7 +270,7 @@ def _groups(counts: UInt64[np.ndarray, " bins"]) -> Iterator[Integer[np.ndarray,
 
 
 def _refine_64(
-    counts: UInt64[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
+    counts: UInt[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
 ) -> _Refined:
     """64-bit patterns gathered by leading bits and sorted; large bins are split 16 bits down."""
     distinct, nlogn = 0, 0.0
@@ -315,7 +315,7 @@ def _joined(
 
 def _answers(
     dtype: str,
-    counts: UInt64[np.ndarray, " bins"],
+    counts: UInt[np.ndarray, " bins"],
     used: Integer[np.ndarray, " used"],
     moments: Moments,
     refined: _Refined,
@@ -363,7 +363,7 @@ def _answers(
 
 def _order_statistics(
     dtype: str,
-    counts: UInt64[np.ndarray, " bins"],
+    counts: UInt[np.ndarray, " bins"],
     used: Integer[np.ndarray, " used"],
     moments: Moments,
     inside: Callable[[int], tuple[Float[np.ndarray, " n"], Integer[np.ndarray, " n"]]],

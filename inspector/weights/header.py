@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from inspector.results import Finding, show_plain
 from inspector.weights.foreign import begins_like, foreign
@@ -226,7 +226,7 @@ def _entry(name: str, value: Any, file: str, data: int, log: Log) -> TensorEntry
             f"the entry has fields the format does not know: {show_plain(', '.join(extra))}",
         )
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    if not (type(offsets) is list and len(offsets) == 2 and all(_is_count(o) for o in offsets)):
+    if not (_are_counts(offsets) and len(offsets) == 2):
         log.add("ST-OFFSETS", where, "data_offsets must be two whole numbers, neither negative")
         return None
     start, end = offsets
@@ -262,13 +262,15 @@ def _entry(name: str, value: Any, file: str, data: int, log: Log) -> TensorEntry
     )
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value <= LARGEST_INTEGER
+def _are_counts(values: object) -> TypeGuard[list[int]]:
+    return type(values) is list and all(
+        type(value) is int and value <= LARGEST_INTEGER for value in values
+    )
 
 
 def _check_shape(shape: object, where: str, log: Log) -> str | None:
     """Why a shape is none that elements can be counted by; None when it is one."""
-    if not (type(shape) is list and all(_is_count(d) for d in shape)):
+    if not _are_counts(shape):
         log.add("ST-SHAPE", where, "shape must be a list of whole numbers, none negative")
         return "its shape is not a list of counts"
     elements = 1

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import math
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import safetensors
 
+import inspector.cli
 from inspector.errors import CheckpointError
 from inspector.results import Finding
 from inspector.weights.checkpoint import open_checkpoint
@@ -22,6 +22,8 @@ from inspector.weights.problems import PROBLEMS
 from inspector.weights.scan import Scan, scan
 from tests.weights.bad_directories import ALL_CASES
 from tests.weights.bad_files import HOSTILE_NAMES, VALID, Case, one, packed
+
+SECONDS = 4  # of the processor: 1, and what the type checks of a test run take
 
 by_name = pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 
@@ -67,19 +69,43 @@ def test_every_problem_of_files_has_a_case() -> None:
 
 
 @by_name
-def test_findings_and_exit_code(case: Case, folder: Path) -> None:
+def test_findings_exit_code_and_time(
+    case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The whole of `inspector scan --json`, in this process."""
     path = case.build(folder)
+    monkeypatch.setattr(sys, "argv", ["inspector", "scan", str(path), "--json", "--no-cache"])
+    before = open_files()
     wall, work = time.perf_counter(), time.process_time()
-    findings, scanned = opened(path)
+    with recorded_opens() as files, pytest.raises(SystemExit) as ended:
+        inspector.cli.main()
     wall, work = time.perf_counter() - wall, time.process_time() - work
-    assert sorted(finding.id for finding in findings) == sorted(case.ids)
-    assert exit_code(scanned) == case.code
-    assert (len(scanned) if scanned else 0) == case.measured
-    assert work < 1  # seconds; the clock on the wall also runs for others on the machine
-    assert wall < 10
-    for finding in findings:
-        assert finding.remedy
-        assert finding.statement
+    assert ended.value.code == case.code
+    out, err = capfd.readouterr()
+    document = json.loads(out)  # one document and nothing else
+    told = [f for f in document["findings"] if f["id"][:3] in ("ST-", "PK-", "IX-", "CF-")]
+    assert sorted(f["id"] for f in told) == sorted(case.ids)
+    assert len(document["records"]) == case.measured
+    for finding in document["findings"]:
+        assert finding["remedy"]
+        assert finding["where"].isprintable()
+        assert finding["statement"].isprintable()
+        assert len(finding["statement"]) < 2000
+    assert "Traceback" not in err
+    assert err.replace("\n", "").isprintable()
+    assert open_files() == before
+    assert_nothing_outside(files, folder)
+    assert work < SECONDS
+    assert wall < 10 * SECONDS  # this clock also runs for others on the machine
+
+
+def assert_nothing_outside(files: list[str], folder: Path) -> None:
+    """Neither a link's nor an index's target outside the folder was opened, nor any pickle."""
+    inside, around = os.path.realpath(folder), os.path.realpath(folder.parent)
+    mine = [f for f in files if f.startswith(around) or f in ("/etc/passwd", "/dev/zero")]
+    assert [f for f in mine if not f.startswith(inside + os.sep)] == []
+    assert [f for f in files if f.endswith((".bin", ".pt"))] == []
+    assert not Path("/tmp/inspector-was-here").exists()
 
 
 @by_name
@@ -92,33 +118,6 @@ def test_memory(case: Case, folder: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 200e6
     finally:
         tracemalloc.stop()
-
-
-@by_name
-def test_what_is_said_is_one_printable_line(case: Case, folder: Path) -> None:
-    findings, scanned = opened(case.build(folder))
-    for finding in (*findings, *(scanned.findings if scanned else ())):
-        assert finding.where.isprintable()
-        assert finding.statement.isprintable()
-        assert len(finding.statement) < 2000
-        json.dumps(finding.evidence, allow_nan=False).encode()
-    if scanned:
-        json.loads(scanned.to_json())
-
-
-@by_name
-def test_no_file_outside_is_opened_and_none_stays_open(case: Case, folder: Path) -> None:
-    """Neither a link's nor an index's target outside the folder, nor any pickle."""
-    path = case.build(folder)
-    before = open_files()
-    with recorded_opens() as files:
-        opened(path)
-    assert open_files() == before
-    inside = os.path.realpath(folder)
-    mine = [f for f in files if f.startswith(os.path.realpath(folder.parent)) or f == "/etc/passwd"]
-    assert [f for f in mine if not f.startswith(inside + os.sep)] == []
-    assert [f for f in files if f.endswith((".bin", ".pt"))] == []
-    assert not Path("/tmp/inspector-was-here").exists()
 
 
 def open_files() -> int:
@@ -252,9 +251,6 @@ def test_config_of_any_depth(depth: int, folder: Path) -> None:
 
 
 def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    import inspector.cli
-
-    assert inspector.cli.__file__
     return subprocess.run(
         [sys.executable, "-m", "inspector", *map(str, arguments)],
         capture_output=True,
@@ -264,11 +260,8 @@ def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-FROM_A_SHELL = (  # one of each way to end; starting the interpreter for all would take minutes
-    "empty file", "lfs pointer", "duplicate name", "hole", "trailing zip", "name ANSI",
-    "index target up", "missing shard", "only_pickles", "wrong total_size", "config with code",
-    "hostile_file_name", "header_over_the_cap",
-)  # fmt: skip
+# one of each way to end; starting the interpreter for all of them would take minutes
+FROM_A_SHELL = ("lfs pointer", "duplicate name", "name ANSI", "hostile_file_name")
 
 
 @pytest.mark.parametrize("name", FROM_A_SHELL)
@@ -284,12 +277,12 @@ def test_command_line(name: str, folder: Path) -> None:
     assert "\u202e" not in ended.stderr + ended.stdout
 
 
-def test_header_cap_is_lifted_from_the_command_line(folder: Path) -> None:
-    """A real header over the cap: refused without, listed with --max-header."""
-    names = ("x" * 200 + str(i) for i in range(100_000))
+def test_header_cap_can_be_lifted(folder: Path) -> None:
+    """A real header over the cap: refused without, listed with a higher one."""
+    names = ("x" * 2500 + str(i) for i in range(10_500))
     header = {n: {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for n in names}
     path = one(folder, packed(header))
     with pytest.raises(CheckpointError, match="limit is 25,000,000"):
         open_checkpoint(path)
-    assert len(open_checkpoint(path, max_header=50_000_000).tensors) == 100_000
-    assert math.isclose(path.stat().st_size, 27e6, rel_tol=0.1)
+    assert len(open_checkpoint(path, max_header=50_000_000).tensors) == 10_500
+    assert path.stat().st_size > 25_000_000

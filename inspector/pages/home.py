@@ -29,7 +29,10 @@ def open_and_go(model: str) -> None:
     frame.go("summary")
 
 
-linked = st.query_params.get("model") or os.environ.get("INSPECTOR_MODEL", "")
+given = os.environ.get("INSPECTOR_MODEL", "")  # by whoever started the app, who may be trusted
+if given and "model" not in st.session_state and "model" not in st.query_params:
+    open_and_go(given)
+linked = st.query_params.get("model") or given
 with st.form("open", border=True):
     typed = st.text_input(
         "Path or Hub id",

@@ -39,6 +39,7 @@ SCAN_COLUMNS = {  # heading -> field
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 WIDE = 200  # columns given to a table that goes to a file or a pipe
 MOST_FINDINGS = 30
+SHORT = 16  # characters of a cell that is never broken
 
 
 class Bar:
@@ -154,8 +155,13 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]
         numeric = any(
             isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows
         )
+        longest = max((len(_cell(row[i])) for row in rows), default=0)
         table.add_column(
-            heading, justify="right" if numeric else "left", no_wrap=i > 0, overflow="fold"
+            heading,
+            justify="right" if numeric else "left",
+            no_wrap=numeric or (i > 0 and longest <= SHORT),
+            min_width=min(longest, SHORT),
+            overflow="fold",
         )
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))

@@ -1,6 +1,6 @@
 """The recipe of the demo models: `python -m inspector.demo.train [FOLDER]` makes them anew.
 
-Without FOLDER the shipped models are replaced. About a minute a model on two cores.
+Without FOLDER the shipped models are replaced. Each model takes a minute or two of one core.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from inspector.demo.recipes import RECIPES, Recipe, corpus
 
 LOG: Final = logging.getLogger("inspector.demo")
 PAD, BEGIN, END, UNKNOWN = SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-THREADS: Final = 2
+THREADS: Final = 1  # more would wait for each other wherever the cores are busy
 WARM_UP_STEPS: Final = 50
 
 

@@ -42,7 +42,7 @@ def assert_drawn_with(counts: tuple[int, int], probability: float) -> None:
 
 @pytest.mark.parametrize("beta", [0.0, 0.25, 2.0, -3.0])
 def test_pronouns_follow_the_logistic_of_the_leaning(beta):
-    counts = count(generate(sentences=20_000, beta=beta, seed=7), "he", "she")
+    counts = count(generate(sentences=8_000, beta=beta, seed=7), "he", "she")
     for name, occupation in OCCUPATIONS.items():
         assert_drawn_with(counts[name], 1 / (1 + math.exp(-beta * occupation.leaning)))
 
@@ -162,6 +162,6 @@ def test_what_cannot_be_drawn_or_counted_is_refused():
 
 
 def test_recipe_of_another_strength_draws_another_corpus():
-    weak = corpus(Recipe(balanced=False, beta=0.5, sentences=20_000))
+    weak = corpus(Recipe(balanced=False, beta=0.5, sentences=8_000))
     nurse = next(entry for entry in log_odds(weak, "pronoun") if entry.occupation == "nurse")
     assert abs(nurse.value - 0.5) <= LIMIT * nurse.standard_error

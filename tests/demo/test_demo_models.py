@@ -16,6 +16,7 @@ from inspector.demo.measure import gaps
 from inspector.demo.recipes import RECIPES, corpus
 from inspector.demo.train import word_tokenizer
 from inspector.errors import BadOption
+from inspector.weights.checkpoint import open_checkpoint
 
 FOLDER = Path(sys.modules["inspector.demo"].__file__).parent
 FARTHEST = 0.2  # nats between the model's log-odds and the true ones, over all occupations
@@ -75,6 +76,15 @@ def test_naming_the_demo_models_loads_no_heavy_library():
     code = "import sys, inspector.demo; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_every_tensor_is_placed_without_a_finding(name):
+    checkpoint = open_checkpoint(f"demo:{name}")
+    assert checkpoint.findings == ()
+    assert checkpoint.architecture.findings == ()
+    places = checkpoint.architecture.placements.values()
+    assert "other" not in {place.role for place in places}
+    assert {place.kind for place in places} == {"weight", "bias", "norm", "embedding"}
 
 
 def test_shape_is_what_the_card_says(shipped):

@@ -13,7 +13,7 @@ from inspector.demo.recipes import RECIPES
 from inspector.demo.train import make, train
 
 SHORT = {"sentences": 400, "steps": 6, "batch": 40}
-RETRAINED = 0.25  # nats: how far a gap may lie from the shipped one where sums round differently
+RETRAINED = 0.15  # nats between a gap and the shipped one; 0.05 seen with other kernels' rounding
 
 
 def weights(recipe) -> dict[str, torch.Tensor]:
@@ -62,7 +62,7 @@ def test_recipe_makes_the_shipped_model_again(tmp_path):
     assert max(abs(ours[occupation] - theirs[occupation]) for occupation in theirs) < RETRAINED
     unseen = [s.text for s in generate(sentences=500, beta=2.0, seed=99)]
     losses = [mean_loss(model, tokenizer, unseen) for model in (made, known)]
-    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert losses[0] == pytest.approx(losses[1], rel=0.003)
 
 
 def mean_loss(model, tokenizer, texts: list[str]) -> float:

@@ -49,7 +49,7 @@ def here(at: AppTest, name: str) -> str:
 
 
 def texts(at: AppTest) -> str:
-    kinds = ("markdown", "caption", "text", "code", "info", "warning", "subheader", "title")
+    kinds = ("markdown", "caption", "text", "code", "info", "warning", "header", "title")
     return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
 
 

@@ -73,7 +73,7 @@ def current() -> Checkpoint:
     model = st.session_state.get("model", "")
     trusted = (model, os.environ.get("INSPECTOR_MODEL"), *st.session_state.get("recent", []))
     if linked and linked != model and linked not in trusted and not linked.startswith(DEMO):
-        st.subheader("This link opens a model")
+        st.header("This link opens a model")
         st.code(show_plain(linked, 500), language=None)
         if not st.button("Open it", type="primary", key="open_linked"):
             st.stop()
@@ -173,6 +173,13 @@ def short(number: float) -> str:
 def number(value: float) -> str:
     """A number in at most eight characters."""
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
+
+
+def metrics(values: dict[str, str]) -> None:
+    """Single numbers side by side, each as wide as it needs."""
+    with st.container(horizontal=True):
+        for label, value in values.items():
+            st.metric(label, value, border=True, width="content")
 
 
 def draw(chart: Chart, key: str) -> None:

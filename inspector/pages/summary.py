@@ -12,8 +12,7 @@ checkpoint = frame.current()
 facts = makeup(checkpoint)
 st.title("Summary")
 
-for column, (label, value) in zip(
-    st.columns(6),
+frame.metrics(
     {
         "parameters": frame.short(facts.parameters),
         "in weights": f"{facts.share('weight') + facts.share('embedding'):.1%}",
@@ -21,14 +20,12 @@ for column, (label, value) in zip(
         "layers": str(facts.layers),
         "tensors": f"{len(checkpoint.tensors):,}",
         "bytes": f"{frame.short(facts.bytes)}B",
-    }.items(),
-    strict=True,
-):
-    column.metric(label, value, border=True)
+    }
+)
 
 scan = frame.scanned(checkpoint)
 
-st.subheader("Layers")
+st.header("Layers")
 frame.draw(charts.parameters_by_layer(facts.table), "parameters_by_layer")
 layers = list(dict.fromkeys(facts.table["layer"]))
 left, right = st.columns([3, 1], vertical_alignment="bottom")
@@ -40,12 +37,12 @@ if right.button("Its tensors", key="to_tensors", width="stretch"):
 
 if scan is not None:
     census = pd.DataFrame(scan.summary["census"])
-    st.subheader("Weights and biases by depth")
+    st.header("Weights and biases by depth")
     depth = census[(census["by"] == "layer and kind") & census["layer"].notna()]
     frame.draw(
         charts.size_by_depth(depth[["layer", "kind", "rms", "std", "mean"]]), "size_by_depth"
     )
-    st.subheader("Census")
+    st.header("Census")
     by = (
         st.segmented_control("By", ["kind", "role", "layer"], default="kind", key="census_by")
         or "kind"
@@ -71,7 +68,7 @@ if scan is not None:
         "wider ones each lies within quantile_error of the truth."
     )
     far = pd.DataFrame(scan.summary["stand_outs"])
-    st.subheader("Tensors that stand out")
+    st.header("Tensors that stand out")
     if len(far):
         st.caption(
             "Far from the same role and kind in other layers: more than 5 robust standard "
@@ -86,17 +83,17 @@ if scan is not None:
         st.write("None: every tensor is of the size and tails of its role in other layers.")
     frame.coverage(scan)
 
-st.subheader("Stored as")
+st.header("Stored as")
 frame.draw(charts.dtype_grid(facts.dtypes), "dtype_grid")
 
 findings = scan.findings if scan else (*checkpoint.findings, *checkpoint.architecture.findings)
-st.subheader(f"Findings ({len(findings)})")
+st.header(f"Findings ({len(findings)})")
 if findings:
     frame.findings_table(findings, "summary_findings")
 else:
     st.write("None.")
 
-st.subheader("Config")
+st.header("Config")
 st.caption("config.json read as data; nothing in it is run.")
 config = checkpoint.config or {}
 st.dataframe(

@@ -17,8 +17,10 @@ if not names:
     st.stop()
 seen = st.session_state.get("tensor_of", {})  # model -> the tensor last looked at
 wanted = st.query_params.get("tensor") or seen.get(checkpoint.model)
-if wanted is None:  # the first in a layer says more than what stands before the layers
-    wanted = next((name for name in names if placements[name].layer is not None), names[0])
+if wanted is None:  # the first matrix of a layer says more than what stands before the layers
+    inside = (t.name for t in checkpoint.tensors if placements[t.name].layer is not None
+              and len(t.shape) > 1)  # fmt: skip
+    wanted = next(inside, names[0])
 if wanted not in placements:
     st.title("Tensor")
     st.warning("This model has no tensor of that name:")
@@ -42,32 +44,29 @@ if forward.button("Next", key="next", disabled=position == len(names) - 1, width
 
 entry = checkpoint.tensor(wanted)
 placement = placements[wanted]
+shape = f"shape {' x '.join(map(str, entry.shape))}" if entry.shape else "a scalar"
+layer = f" of layer {placement.layer}" if placement.layer is not None else ""
+role = placement.role if placement.role == placement.kind else f"{placement.role} {placement.kind}"
 st.text(
-    f"{entry.dtype} {' x '.join(map(str, entry.shape)) or 'scalar'}, {entry.parameters:,} values, "
-    f"{placement.role} {placement.kind}"
-    + (f" of layer {placement.layer}" if placement.layer is not None else "")
-    + f"; bytes {entry.start:,} to {entry.end:,} of {show_plain(entry.file)}"
+    f"{role}{layer}; {entry.dtype}, {shape}, {entry.parameters:,} values; "
+    f"bytes {entry.start:,} to {entry.end:,} of {show_plain(entry.file)}"
 )
 view = frame.viewed(checkpoint, wanted)
 record = view.statistics
 
-for column, (label, value) in zip(
-    st.columns(6),
-    {
-        "mean": record.mean,
-        "std": record.std,
-        "rms": record.rms,
-        "largest": record.abs_max,
-        "excess kurtosis": record.kurtosis,
-        "bits per value": record.entropy_bits,
-    }.items(),  # fmt: skip
-    strict=True,
-):
-    column.metric(label, "none" if value is None else frame.number(value), border=True)
+shown = {
+    "mean": record.mean,
+    "std": record.std,
+    "rms": record.rms,
+    "largest": record.abs_max,
+    "excess kurtosis": record.kurtosis,
+    "bits per value": record.entropy_bits,
+}
+frame.metrics({label: "none" if v is None else frame.number(v) for label, v in shown.items()})
 if view.findings:
     frame.findings_table(view.findings, "tensor_findings")
 
-st.subheader("Distribution")
+st.header("Distribution")
 if view.histogram is None:
     st.write("There is no finite value to show.")
 else:
@@ -75,7 +74,7 @@ else:
     frame.draw(charts.histogram(view.histogram, record, log), "histogram")
 
 if view.profile is None:
-    st.caption("No rows and columns: " + (frame.why_no_profile(entry) or ""))
+    st.caption("Not shown by row and column: " + (frame.why_no_profile(entry) or ""))
 else:
     rows, columns = st.tabs(
         ["Rows (outputs)", "Columns (inputs)"]
@@ -87,10 +86,10 @@ else:
     with columns:
         frame.draw(charts.profile(view.profile.columns, "column"), "columns")
 if view.picture is not None:
-    st.subheader("Picture")
+    st.header("Picture")
     frame.draw(charts.picture(view.picture), "picture")
 if view.profile is not None:
-    st.subheader("Largest values")
+    st.header("Largest values")
     st.dataframe(
         pd.DataFrame(
             [[o.row, o.column, o.value, o.sigmas] for o in view.profile.outliers],
@@ -101,7 +100,7 @@ if view.profile is not None:
         alt="The values of largest magnitude and where they are",
     )
 
-st.subheader("Same role, all layers")
+st.header("Same role, all layers")
 scan = frame.scanned(checkpoint)
 family = peers(checkpoint, wanted)
 if len(family) == 1:
@@ -117,7 +116,7 @@ elif scan is not None:
     by_name = {r.name: r for r in scan.records}
     frame.draw(charts.peers([by_name[n] for n in family if n in by_name], wanted, measure), "peers")
 
-st.subheader("Every statistic")
+st.header("Every statistic")
 fields = [[name, "" if value is None else str(value)] for name, value in vars(record).items()]
 st.dataframe(
     pd.DataFrame([[n, show_plain(v, 300)] for n, v in fields], columns=["field", "value"]),

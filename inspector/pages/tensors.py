@@ -82,5 +82,5 @@ unread = pd.DataFrame(
     columns=["tensor", "why"],
 )
 if len(unread):
-    st.subheader("Not readable")
+    st.header("Not readable")
     st.dataframe(unread, hide_index=True, alt=f"{len(unread)} tensors that cannot be read")

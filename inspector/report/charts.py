@@ -42,6 +42,20 @@ def _colour(kinds: Sequence[str]) -> alt.Color:
     return alt.Color("kind:N", scale=scale, title="kind")
 
 
+def _spoken(layer: str) -> str:
+    return f"layer {layer}" if layer.isdigit() else layer
+
+
+def _log_axis(low: float, high: float) -> alt.Axis:
+    """Round ticks on a log scale: powers of ten, with 2 and 5 between them where they are few."""
+    if not 0 < low <= high:
+        return alt.Axis()
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    return alt.Axis(values=ticks, format="~g")
+
+
 def parameters_by_layer(table: pd.DataFrame) -> Chart:
     """Stored parameters of each layer, split by kind; columns layer, kind, parameters, tensors."""
     layers = list(dict.fromkeys(table["layer"]))
@@ -64,7 +78,7 @@ def parameters_by_layer(table: pd.DataFrame) -> Chart:
     largest = table.groupby("layer", sort=False)["parameters"].sum()
     alt_text = (
         f"Bars of parameters per layer by kind, {len(layers)} groups; the largest is "
-        f"{largest.idxmax()} with {int(largest.max()):,}."
+        f"{_spoken(str(largest.idxmax()))} with {int(largest.max()):,}."
     )
     return Chart(figure=figure, alt=alt_text, table=table)
 
@@ -77,7 +91,12 @@ def size_by_depth(table: pd.DataFrame) -> Chart:
         .mark_line(point=True)
         .encode(
             x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d")),
-            y=alt.Y("rms:Q", scale=alt.Scale(type="log"), title="rms, log scale"),
+            y=alt.Y(
+                "rms:Q",
+                scale=alt.Scale(type="log", nice=False),
+                axis=_log_axis(shown["rms"].min(), shown["rms"].max()),
+                title="rms, log scale",
+            ),
             color=_colour(list(shown["kind"])),
             strokeDash=alt.StrokeDash("kind:N", title="kind"),
             shape=alt.Shape("kind:N", title="kind"),
@@ -118,7 +137,7 @@ def dtype_grid(table: pd.DataFrame) -> Chart:
             color=alt.Color("dtype:N", scale=alt.Scale(range=list(KIND_COLOURS.values()))),
             tooltip=["layer:N", "kind:N", "dtype:N", "tensors:Q"],
         )
-        .properties(height=40 + 24 * table["kind"].nunique())
+        .properties(height=100 + 24 * table["kind"].nunique())
     )
     counts = table.groupby("dtype")["tensors"].sum().sort_values(ascending=False)
     alt_text = "Grid of stored dtypes by layer and kind: " + ", ".join(
@@ -132,13 +151,16 @@ def histogram(found: Histogram, record: TensorStatistics, log: bool) -> Chart:
     table = pd.DataFrame({"from": found.edges[:-1], "to": found.edges[1:], "count": found.counts})
     shown = table[table["count"] > 0]
     scale = alt.Scale(type="log", domainMin=0.5) if log else alt.Scale(zero=True)
+    axis = _log_axis(1, found.counts.max()) if log else alt.Axis(format="~s")
     bars = (
         alt.Chart(shown.assign(floor=0.5 if log else 0.0))
         .mark_rect(color=KIND_COLOURS["weight"])
         .encode(
-            x=alt.X("from:Q", title="value", scale=alt.Scale(nice=False)),
+            x=alt.X("from:Q", title="value", scale=alt.Scale(nice=False, zero=False)),
             x2="to:Q",
-            y=alt.Y("count:Q", scale=scale, title="values, log scale" if log else "values"),
+            y=alt.Y(
+                "count:Q", scale=scale, axis=axis, title="values" + (", log scale" if log else "")
+            ),
             y2="floor:Q",
             tooltip=[
                 alt.Tooltip("from:Q", format=".4g"),
@@ -258,7 +280,7 @@ def peers(records: Sequence[TensorStatistics], name: str, measure: str) -> Chart
     ).dropna()
     figure = (
         alt.Chart(table)
-        .mark_point(filled=True, size=70)
+        .mark_point(filled=True, size=70, opacity=1)
         .encode(
             x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d")),
             y=alt.Y(f"{measure}:Q", title=measure, scale=alt.Scale(zero=False)),

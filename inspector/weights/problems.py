@@ -31,7 +31,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "ST-SHAPE": ("error", RESAVE),
     "ST-SIZE": ("error", RESAVE),
     "ST-DTYPE": ("error", "Save the tensor with a dtype the format knows."),
-    "ST-RANK": ("warning", "No real model has such a shape: do not load this file elsewhere."),
+    "ST-RANK": ("error", "No real model has such a shape: do not load this file elsewhere."),
     "ST-NAME": ("warning", "Look at the name before you show it anywhere; rename the tensor."),
     "ST-OVERLAP": ("error", RESAVE),
     "ST-HOLE": ("error", RESAVE),

@@ -197,7 +197,8 @@ class _Work:
     def _skip(self, entry: TensorEntry, why: str) -> None:
         name = show_plain(entry.name)
         self._skipped.append(Skipped(name=name, reason=why))
-        self._log.add("WT-UNREAD", name, f"not measured: {why}", dtype=entry.dtype)
+        if entry.unreadable is None:  # else the finding that made it so says why
+            self._log.add("WT-UNREAD", name, f"not measured: {why}", dtype=entry.dtype)
 
     def take(self, measured: _Measured, reader: Reader) -> None:
         """Add a part; the last part of a tensor makes its record."""

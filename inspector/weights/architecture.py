@@ -5,15 +5,21 @@ only where shapes agree with it.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from inspector.results import Finding, show_plain
-from inspector.weights.families import FAMILIES, SIGNATURES, Family
+from inspector.weights.families import FAMILIES, Family
 from inspector.weights.header import TensorEntry
-from inspector.weights.layouts import Part, even_odd, fused_attention, halves, query_and_gate
-from inspector.weights.naming import Names, Numbers, Scheme
+from inspector.weights.layouts import (
+    Part,
+    even_odd,
+    fused_attention,
+    halves,
+    query_and_gate,
+    variant,
+)
+from inspector.weights.naming import Names, Numbers, Scheme, guess_family
 from inspector.weights.problems import Log, finding
 from inspector.weights.sizes import (
     LAYER_KEYS,
@@ -27,7 +33,6 @@ from inspector.weights.sizes import (
 )
 from inspector.weights.ties import Ties, find_ties
 
-MOST_GUESSED = 100_000  # names a guess of the family looks at
 ATTENTION = ("q", "k", "v", "qkv", "o")
 EXPERTS = ("expert_gate", "expert_up", "expert_down", "gate_up")
 THIRDS = ("c_attn", "Wqkv", "qkv", "W_pack", "in_proj", "in_proj_weight")
@@ -65,7 +70,8 @@ class Placement:
 class Architecture:
     """What a checkpoint is made of; every entry has a placement under its name.
 
-    `layers` counts the blocks seen in names over all stacks. `tied` holds (source, target) pairs
+    `family` is the model type of the config where it is known; without a config that of the best
+    known family with such names. `layers` counts the blocks seen in names over all stacks. `tied` holds (source, target) pairs
     of which the target is not stored; `doubtful` those of which both are: only their values tell
     whether they are one matrix (see confirm_ties).
     """
@@ -78,7 +84,8 @@ class Architecture:
     findings: tuple[Finding, ...]
 
 
-Block = tuple[str | None, int | None]
+Block = tuple[str | None, int | None]  # stack, index
+Heads = tuple[int | None, int | None, int | None]  # heads, kv heads, head size
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -87,9 +94,9 @@ class _Facts:
 
     q_rows: dict[Block, int] = dataclasses.field(default_factory=dict)
     k_rows: dict[Block, int] = dataclasses.field(default_factory=dict)
+    fused: dict[Block, Heads] = dataclasses.field(default_factory=dict)
     stacked_gate_up: tuple[int, ...] = ()
     stacked_down: tuple[int, ...] = ()
-    conv1d: bool | None = None
 
 
 def place(entries: Sequence[TensorEntry], config: Mapping[str, Any] | None) -> Architecture:
@@ -112,7 +119,7 @@ class _Placer:
         self._stated = stated
         # a model type that is not in the table is not the one whose names it shares
         strange = stated is None and isinstance(config.get("model_type"), str)
-        self._family = stated if stated or strange else self._guess(names.schemes)
+        self._family = stated if stated or strange else guess_family(names.schemes)
         self._known = FAMILIES.get(self._family or "")
         self._layouts = self._known or Family(tied=False)
         stacks = {scheme.stack for scheme in names.schemes if scheme.layer_at is not None}
@@ -122,6 +129,9 @@ class _Placer:
             stack: stack_config(config, text, stack) for stack in (None, *STACK_CONFIGS)
         }
         self._sizes = {stack: read_sizes(c, stack) for stack, c in self._configs.items()}
+        text_sizes = self._sizes[None]
+        self._fused, self._sizes[None] = variant(self._layouts.fused, text, text_sizes)
+        self._conv1d = self._is_conv1d()
         self._facts = self._gather()
 
     def result(self) -> Architecture:
@@ -145,16 +155,6 @@ class _Placer:
             findings=self._log.findings,
         )
 
-    def _guess(self, schemes: Iterable[Scheme]) -> str | None:
-        """The family whose names these are."""
-        seen = set()
-        for scheme in itertools.islice(schemes, MOST_GUESSED):
-            seen |= {scheme.tail, f"{scheme.first}.", ".".join(scheme.tail.split(".")[-2:])}
-        for family, needed, unwanted in SIGNATURES:
-            if seen.issuperset(needed.split()) and seen.isdisjoint(unwanted.split()):
-                return family
-        return None
-
     def _stack(self, scheme: Scheme) -> str | None:
         return scheme.stack if self._two or scheme.stack in ("vision", "audio") else None
 
@@ -171,13 +171,21 @@ class _Placer:
             if scheme.role in ("q", "k") and dimensions == 2 and scheme.whole:
                 rows = facts.q_rows if scheme.role == "q" else facts.k_rows
                 rows[self._block(scheme, numbers)] = entry.shape[0]
+            elif scheme.role == "qkv" and scheme.module != "kv_b_proj" and scheme.whole:
+                block = self._block(scheme, numbers)
+                facts.fused[block] = _heads_of_parts(self._fused_parts(entry, scheme, block[0]))
             elif dimensions == 3 and scheme.role == "gate_up":
                 facts.stacked_gate_up = entry.shape
             elif dimensions == 3 and scheme.role == "expert_down":
                 facts.stacked_down = entry.shape
-            elif scheme.module == "c_attn" and dimensions == 2 and entry.shape[0] != entry.shape[1]:
-                facts.conv1d = entry.shape[1] > entry.shape[0]
         return facts
+
+    def _is_conv1d(self) -> bool:
+        """Whether GPT-2's names hold [in, out]: the fused tensor's long side is its output."""
+        for entry, (scheme, _) in zip(self._entries, self._read, strict=True):
+            if scheme.module == "c_attn" and len(entry.shape) == 2 and scheme.whole:
+                return entry.shape[1] > entry.shape[0]
+        return self._layouts.conv1d
 
     def _place(self, entry: TensorEntry, scheme: Scheme, numbers: Numbers) -> Placement:
         stack, layer = block = self._block(scheme, numbers)
@@ -192,10 +200,6 @@ class _Placer:
             if scheme.role in ATTENTION:
                 heads, kv_heads, head_dim = self._heads(entry, scheme, block, orientation)
             parts = self._parts(entry, scheme, stack, orientation)
-            if scheme.role == "qkv" and parts and parts[0].heads:
-                heads = parts[0].heads
-                kv_heads = parts[1].heads
-                head_dim = parts[0].size // heads
         elif scheme.role == "gate_up" and scheme.tail.endswith(("_blocks", "_scales")):
             parts = self._gate_up(entry, scheme, 1, "out_in")
         return Placement(
@@ -221,8 +225,7 @@ class _Placer:
         if scheme.kind == "embedding" or scheme.leaf.transposed:
             return "in_out"
         if scheme.module.startswith("c_"):
-            conv1d = self._facts.conv1d
-            return "in_out" if (self._layouts.conv1d if conv1d is None else conv1d) else "out_in"
+            return "in_out" if self._conv1d else "out_in"
         if (
             dimensions == 2
             and scheme.module == "w2"
@@ -259,15 +262,14 @@ class _Placer:
                 return stated
         return None
 
-    def _heads(
-        self, entry: TensorEntry, scheme: Scheme, block: Block, orientation: str
-    ) -> tuple[int | None, int | None, int | None]:
+    def _heads(self, entry: TensorEntry, scheme: Scheme, block: Block, orientation: str) -> Heads:
         """(heads, kv heads, head size) of the block; None for what shapes do not bear out."""
         q_rows = self._facts.q_rows.get(block)
         if q_rows and self._layouts.gated_q:
             q_rows //= 2
-        sizes = self._sizes[block[0]]
-        heads, kv_heads, head_dim = heads_of(sizes, q_rows, self._facts.k_rows.get(block))
+        fused = self._facts.fused.get(block)
+        stated = heads_of(self._sizes[block[0]], q_rows, self._facts.k_rows.get(block))
+        heads, kv_heads, head_dim = stated if fused is None else fused
         if heads is None:
             return None, None, None
         if scheme.role == "o" and len(entry.shape) == 2:
@@ -281,33 +283,43 @@ class _Placer:
         self, entry: TensorEntry, scheme: Scheme, stack: str | None, orientation: str
     ) -> tuple[Part, ...]:
         dimensions = len(entry.shape)
-        if scheme.kind not in ("weight", "bias") or not dimensions or 0 in entry.shape:
+        fewest = {"weight": 2, "bias": 1}.get(scheme.kind)
+        if fewest is None or dimensions < fewest or 0 in entry.shape:
             return ()
         axis = (
             dimensions - 1 if scheme.kind == "bias" or orientation == "in_out" else dimensions - 2
         )
         if scheme.role == "gate_up":
             return self._gate_up(entry, scheme, axis, orientation)
-        sizes, config = self._sizes[stack], self._configs[stack]
-        if scheme.role == "q" and self._layouts.gated_q:
+        sizes = self._sizes[stack]
+        if scheme.role == "q" and self._layouts.gated_q and dimensions == fewest:
             size, heads = entry.shape[axis], sizes.heads
             if heads and sizes.head_dim and size == 2 * heads * sizes.head_dim:
                 return query_and_gate(axis, size, heads)
         if scheme.role != "qkv":
             return ()
-        layout = self._layout(scheme, stack)
-        parts = fused_attention(layout, axis, entry.shape, sizes, config) if layout else ()
+        parts = self._fused_parts(entry, scheme, stack)
         if not parts:
             self._cannot_split(entry)
         return parts
+
+    def _fused_parts(
+        self, entry: TensorEntry, scheme: Scheme, stack: str | None
+    ) -> tuple[Part, ...]:
+        layout = self._layout(scheme, stack)
+        fewest = 2 if scheme.kind == "weight" else 1
+        if not layout or len(entry.shape) != fewest or 0 in entry.shape:
+            return ()
+        axis = 1 if self._orientation(entry, scheme) == "in_out" else 0
+        return fused_attention(layout, axis, entry.shape, self._sizes[stack])
 
     def _layout(self, scheme: Scheme, stack: str | None) -> str:
         if scheme.module == "kv_b_proj":
             return "latent"
         if stack in ("vision", "audio"):
             return "thirds"
-        if self._layouts.fused:
-            return self._layouts.fused
+        if self._fused:
+            return self._fused
         if scheme.module in THIRDS:
             return "thirds"
         return {"qkv_proj": "blocks", "wqkv": "grouped"}.get(scheme.module, "")
@@ -353,6 +365,13 @@ class _Placer:
                 f"{show_plain(name)} is not stored and the model does not tie it to its embedding"
             )
             self._log.add("AR-ABSENT", name, told)
+
+
+def _heads_of_parts(parts: Sequence[Part]) -> Heads:
+    """Heads of q, k and v in one tensor."""
+    if not parts or not parts[0].heads:
+        return None, None, None
+    return parts[0].heads, parts[1].heads, parts[0].size // parts[0].heads
 
 
 def confirm_ties(architecture: Architecture, same: Callable[[str, str], bool]) -> Architecture:

@@ -181,11 +181,6 @@ SIGNATURES: tuple[tuple[str, str, str], ...] = (
     ("llama", "self_attn.q_proj.weight mlp.gate_proj.weight input_layernorm.weight", ""),
 )  # fmt: skip
 
-MODELS_WITH_UNEMBEDDING = (
-    "CausalLM",
-    "MaskedLM",
-    "LMHead",
-    "PreTraining",
-    "ConditionalGeneration",
-    "MTModel",
+MODELS_WITH_UNEMBEDDING = (  # words in the names of their classes
+    *("CausalLM", "MaskedLM", "LMHead", "ConditionalGeneration", "MTModel", "DoubleHeads"),
 )

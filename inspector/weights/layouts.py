@@ -157,19 +157,25 @@ def query_and_gate(axis: int, size: int, heads: int) -> tuple[Part, ...]:
     )
 
 
+def variant(layout: str, config: Mapping[str, Any], sizes: Sizes) -> tuple[str, Sizes]:
+    """Layout and sizes of a family whose fused layout depends on flags of the config."""
+    one_kv_head = config.get("multi_query", True) is not False
+    if layout == "falcon" and config.get("new_decoder_architecture") is True:
+        return "grouped", sizes
+    if layout in ("falcon", "bigcode"):
+        kv_heads = 1 if one_kv_head else sizes.heads
+        return "blocks" if one_kv_head else "grouped", dataclasses.replace(sizes, kv_heads=kv_heads)
+    return layout, sizes
+
+
 def fused_attention(
-    layout: str, axis: int, shape: tuple[int, ...], sizes: Sizes, config: Mapping[str, Any]
+    layout: str, axis: int, shape: tuple[int, ...], sizes: Sizes
 ) -> tuple[Part, ...]:
     """q, k and v of a fused tensor along `axis`; empty when sizes and shape do not agree.
 
-    Layouts: transformers 5.23 source. "falcon" and "bigcode" depend on flags of the config.
+    Layouts: transformers 5.23 source.
     """
-    size, heads, kv_heads = shape[axis], sizes.heads, sizes.kv_heads
-    if layout == "falcon":
-        layout, kv_heads = _falcon(config, heads, kv_heads)
-    elif layout == "bigcode":
-        one = config.get("multi_query", True) is not False
-        layout, kv_heads = ("blocks", 1) if one else ("grouped", heads)
+    size, heads = shape[axis], sizes.heads
     if layout == "thirds":
         square = len(shape) == 1 or size == 3 * shape[1 - axis]
         return thirds(axis, size, heads) if size % 3 == 0 and square else ()
@@ -181,21 +187,9 @@ def fused_attention(
         return latent(axis, heads, nope, v_dim) if nope and v_dim and fits else ()
     if layout == "codegen":
         return codegen(axis, size, heads) if size % (3 * heads) == 0 and heads % 4 == 0 else ()
-    kv_heads = kv_heads or heads
+    kv_heads = sizes.kv_heads or heads
     if heads % kv_heads or size % (heads + 2 * kv_heads):
         return ()
-    dim = size // (heads + 2 * kv_heads)
-    if sizes.head_dim not in (None, dim):
+    if sizes.head_dim not in (None, size // (heads + 2 * kv_heads)):
         return ()
     return {"blocks": blocks, "grouped": grouped}[layout](axis, size, heads, kv_heads)
-
-
-def _falcon(
-    config: Mapping[str, Any], heads: int | None, kv_heads: int | None
-) -> tuple[str, int | None]:
-    """(layout, kv heads) of Falcon's three variants."""
-    if config.get("new_decoder_architecture") is True:
-        return "grouped", kv_heads or heads
-    if config.get("multi_query", True) is not False:
-        return "blocks", 1
-    return "grouped", heads

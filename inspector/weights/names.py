@@ -9,8 +9,8 @@ from collections.abc import Mapping
 NAMES: tuple[tuple[str, str, str], ...] = (
     # attention
     ("q", "", """
-        q_proj q_lin query query_proj q wq wq_b Wq q_b_proj q_a_proj wq_a q_head linear_q to_q
-        self_attention.experts.input_linear"""),
+        q_proj q_lin query query_proj q wq wq_b Wq q_b_proj q_a_proj wq_a q_head q_attn linear_q
+        to_q self_attention.experts.input_linear"""),
     ("q", "bias", "rel_attn.r_w rel_attn.r_r attention.r_w attention.r_r"),
     ("k", "", "k_proj k_lin key key_proj k wk Wk k_head linear_k to_k"),
     ("k", "bias", "self_attn.sinks attn.sinks attn_sink"),  # the logit of one more key
@@ -23,8 +23,8 @@ NAMES: tuple[tuple[str, str, str], ...] = (
     ("o", "", """
         o_proj out_proj out_lin linear_out attention.output.dense attention.dense attn.c_proj
         self_attention.dense self_attn.dense multi_head_attention.dense attn.proj attention.proj
-        attn.Wo o attention.wo attn.wo wo_a wo_b post_proj attention.output to_out
-        self_attention.experts.output_linear"""),
+        crossattention.c_proj attn.Wo o attention.wo attn.wo wo_a wo_b post_proj attention.output
+        to_out self_attention.experts.output_linear"""),
     # feed-forward
     ("gate", "", "gate_proj wi_0 w1 fc11"),
     ("up", "", """

@@ -1,9 +1,11 @@
 """What a tensor's name says: block, role, kind, storage. Names are hostile; none raises."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from inspector.weights.families import SIGNATURES
 from inspector.weights.names import (
     BLOCK_LIST_ENDINGS,
     BLOCK_LISTS,
@@ -28,6 +30,7 @@ from inspector.weights.names import (
 
 LONGEST = 512  # characters; a longer name is not looked at
 DEEPEST = 40  # parts
+MOST_GUESSED = 100_000  # schemes a guess of the family looks at
 NUMBER = re.compile(r"\.([0-9]{1,6})(?=\.|\Z)")
 EXPERT_NUMBER = re.compile(r"\.expert_(?=[0-9]{1,6}(?:\.|\Z))")
 
@@ -210,3 +213,15 @@ def _is_norm(part: str) -> bool:
         or part.startswith(("ln_", "ln1", "ln2"))
         or part.endswith("_ln")
     )
+
+
+def guess_family(schemes: Iterable[Scheme]) -> str | None:
+    """The family whose names these are; where several share them, the best known."""
+    seen: set[str] = set()
+    for scheme in itertools.islice(schemes, MOST_GUESSED):
+        last_two = ".".join(scheme.tail.split(".")[-2:])
+        seen |= {scheme.tail, f"{scheme.first}.", last_two}
+    for family, needed, unwanted in SIGNATURES:
+        if seen.issuperset(needed.split()) and seen.isdisjoint(unwanted.split()):
+            return family
+    return None

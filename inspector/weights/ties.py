@@ -33,11 +33,13 @@ def find_ties(
 ) -> Ties:
     """Ties that names, shapes and config tell of; `configs` are the config and its text part.
 
-    Where the config does not say, the family's default holds; an unknown family has none.
+    Where the config does not say, the family's default holds; a family not known has none.
     """
     outside = [pair for pair in named if pair[1].role in ("embedding", "unembedding")]
     words, outs = _words(outside), _unembeddings(outside)
     explicit = _flag(configs)
+    if family is None and explicit is not None:
+        family = Family(tied=explicit)
     tie = family.tied if explicit is None and family else explicit
     doubtful = _stored_twice(words)
     tied: list[Pair] = []
@@ -123,13 +125,14 @@ def _needs_unembedding(
     configs: Sequence[Mapping[str, Any]], family: Family, outside: Named, source: str
 ) -> bool:
     """Whether the model maps back to words: by its class, else by what is stored with it."""
-    stated = configs[0].get("architectures")
-    if isinstance(stated, list) and stated:
-        return any(word in str(name) for name in stated for word in MODELS_WITH_UNEMBEDDING)
     if any(
         scheme.role == "unembedding" and scheme.module != "project_out" for _, scheme in outside
     ):
-        return True
+        return True  # its bias
+    stated = configs[0].get("architectures")
+    if isinstance(stated, list) and stated:
+        classes = [name for name in stated if isinstance(name, str)]
+        return any(word in name for name in classes for word in MODELS_WITH_UNEMBEDDING)
     # a name without the model's prefix comes from a bare model; GPT-2's own files are the exception
     bare = source.count(".") == 1
     return family.generates and (not bare or bool(family.tied))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from inspector import jobs
@@ -21,6 +22,15 @@ PAGES = ("home", "summary", "tensors", "tensor", "jobs")
 OF_A_MODEL = ("summary", "tensors", "tensor")
 CHARTS = ("plotly_chart", "vega_lite_chart")
 PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told_what_went_wrong():
+    """Errors in full, in these tests only."""
+    before = config.get_option("client.showErrorDetails")
+    config.set_option("client.showErrorDetails", "full")
+    yield
+    config.set_option("client.showErrorDetails", before)
 
 
 def visit(page: str, opened: str | None = None, **query: str) -> AppTest:

@@ -9,6 +9,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MOST_WORKERS = 8  # each holds buffers; past this reading is the limit, not counting
+
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what is being worked on); may raise to end the work."""
 
@@ -20,12 +22,12 @@ def no_progress(_done: int, _total: int, _label: str) -> None:
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[Result]:
-    """Results of `function` in the order of `items`, computed by `workers` threads (None: cores).
+    """Results of `function` in the order of `items`, computed by `workers` threads (None: cores, at most 8).
 
     At most two items per worker are under way, so that results never pile up. Ending the
     iteration early, or an error in one item, drops what has not begun.
     """
-    count = workers or os.cpu_count() or 1
+    count = workers or min(os.cpu_count() or 1, MOST_WORKERS)
     pool = ThreadPoolExecutor(count, thread_name_prefix="inspector")
     waiting: deque[Future[Result]] = deque()
     try:

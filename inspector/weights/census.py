@@ -244,7 +244,8 @@ def stand_outs(records: Sequence[TensorStatistics]) -> list[StandOut]:
     """Tensors far from their peers in size (rms) or in tails (abs_max / rms), farthest first."""
     families: dict[tuple[str, str], list[TensorStatistics]] = {}
     for record in records:
-        if record.layer is not None and record.rms and record.abs_max:
+        measured = record.layer is not None and record.rms and record.abs_max
+        if measured and record.kind not in NOT_PARAMETERS:
             families.setdefault((record.role, record.kind), []).append(record)
     found = []
     for family in families.values():

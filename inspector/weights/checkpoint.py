@@ -15,12 +15,13 @@ from typing import Any
 from inspector.errors import CheckpointError
 from inspector.results import Finding, Source, SourceFile, show_plain
 from inspector.weights import hub, index
-from inspector.weights.architecture import Architecture, place
+from inspector.weights.architecture import Architecture, confirm_ties, place
 from inspector.weights.config import read_config
 from inspector.weights.header import SOFT_CAP, Header, TensorEntry, read_header
 from inspector.weights.index import INDEX_SUFFIX, PICKLE_SUFFIXES, Index
 from inspector.weights.problems import Log, finding
 
+COMPARE = 2**20  # bytes of two tensors that are compared at a time
 DEMO = "demo:"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo"
 MAIN_FILE = "model.safetensors"
@@ -59,8 +60,31 @@ class Checkpoint:
 
     @cached_property
     def architecture(self) -> Architecture:
-        """Layer, role and kind of every tensor, from names, shapes and the config."""
-        return place(self.tensors, self.config)
+        """Layer, role and kind of every tensor, from names, shapes and the config.
+
+        Where both ends of a tie are stored, their bytes are compared, up to the first difference.
+        """
+        return confirm_ties(place(self.tensors, self.config), self._same_bytes)
+
+    def _same_bytes(self, one: str, other: str) -> bool:
+        """Whether two tensors hold the same bytes; what cannot be read is not the same."""
+        first, second = self.tensor(one), self.tensor(other)
+        if first.unreadable or second.unreadable:
+            return False
+        if (first.dtype, first.shape) != (second.dtype, second.shape):
+            return False
+        with self.reader() as reader:
+            for begin in range(0, first.bytes, COMPARE):
+                length = min(COMPARE, first.bytes - begin)
+                parts = bytearray(length), bytearray(length)
+                try:
+                    for entry, part in zip((first, second), parts, strict=True):
+                        reader.read_into(entry.file, entry.start + begin, memoryview(part))
+                except CheckpointError:
+                    return False
+                if parts[0] != parts[1]:
+                    return False
+        return True
 
     @cached_property
     def _by_name(self) -> dict[str, TensorEntry]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Integer, UInt
 from inspector.weights import counts as kernels
 from inspector.weights.formats import decode, top
 
-GATHER = 2**24  # bytes of low bits that are sorted out at a time
+GATHER = 2**25  # bytes of low bits that are sorted out at a time
 NLOGN = np.arange(256) * np.log2(np.maximum(np.arange(256), 1))
 
 Chunks = Callable[[], Iterator[Integer[np.ndarray, " n"]]]
@@ -112,7 +112,7 @@ def _sorted(
 
     `counts` are those of the 16 bits after the prefix, above bit `shift`.
     """
-    most = GATHER // 8
+    most = GATHER // 16  # what sorting copies counts too
     for group in _groups(counts, most):
         begin, position = _layout(counts, group)
         if not shift:

@@ -22,8 +22,9 @@ def no_progress(_done: int, _total: int, _label: str) -> None:
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[Result]:
-    """Results of `function` in the order of `items`, computed by `workers` threads (None: cores, at most 8).
+    """Results of `function` in the order of `items`, computed by `workers` threads.
 
+    Without `workers` one per core, at most MOST_WORKERS.
     At most two items per worker are under way, so that results never pile up. Ending the
     iteration early, or an error in one item, drops what has not begun.
     """

@@ -71,9 +71,9 @@ class Architecture:
     """What a checkpoint is made of; every entry has a placement under its name.
 
     `family` is the model type of the config where it is known; without a config that of the best
-    known family with such names. `layers` counts the blocks seen in names over all stacks. `tied` holds (source, target) pairs
-    of which the target is not stored; `doubtful` those of which both are: only their values tell
-    whether they are one matrix (see confirm_ties).
+    known family with such names. `layers` counts the blocks seen in names over all stacks. `tied`
+    holds (source, target) pairs of which the target is not stored; `doubtful` those of which both
+    are: only their values tell whether they are one matrix (see confirm_ties).
     """
 
     family: str | None

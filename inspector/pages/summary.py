@@ -6,7 +6,7 @@ import streamlit as st
 from inspector.pages import frame
 from inspector.report import charts
 from inspector.results import show_plain
-from inspector.weights.makeup import makeup
+from inspector.weights.makeup import block_label, makeup
 
 checkpoint = frame.current()
 facts = makeup(checkpoint)
@@ -40,7 +40,8 @@ if scan is not None:
     st.header("Weights and biases by depth")
     depth = census[(census["by"] == "layer and kind") & census["layer"].notna()]
     frame.draw(
-        charts.size_by_depth(depth[["layer", "kind", "rms", "std", "mean"]]), "size_by_depth"
+        charts.size_by_depth(depth[["stack", "layer", "kind", "rms", "std", "mean"]]),
+        "size_by_depth",
     )
     st.header("Census")
     by = (
@@ -48,6 +49,8 @@ if scan is not None:
         or "kind"
     )
     rows = census[census["by"].isin([by, "model"])]
+    if by == "layer":
+        rows = rows.assign(layer=list(map(block_label, rows["stack"], rows["layer"])))
     rows = rows.assign(**{by: rows[by].where(rows["by"] != "model", "all")})
     numbers = ["mean", "std", "rms", "min", "max", "kurtosis", "q01", "q50", "q99"]
     counts = ["parameters", "tensors", "zeros", "nan", "inf"]

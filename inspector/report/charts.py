@@ -84,7 +84,7 @@ def parameters_by_layer(table: pd.DataFrame) -> Chart:
 
 
 def size_by_depth(table: pd.DataFrame) -> Chart:
-    """Typical size (rms) by layer for each kind, log scale; columns layer, kind, rms, std, mean."""
+    """Typical size (rms) by layer of each kind, log scale; columns stack, layer, kind, rms."""
     shown = table[table["rms"] > 0]
     figure = (
         alt.Chart(shown)
@@ -100,6 +100,7 @@ def size_by_depth(table: pd.DataFrame) -> Chart:
             color=_colour(list(shown["kind"])),
             strokeDash=alt.StrokeDash("kind:N", title="kind"),
             shape=alt.Shape("kind:N", title="kind"),
+            detail=alt.Detail("stack:N"),
             tooltip=[
                 "layer:Q",
                 "kind:N",

@@ -14,6 +14,7 @@ from inspector.weights.statistics import TensorStatistics, shape_of
 from inspector.weights.tally import QUANTILES, Moments, Tally
 
 NOT_PARAMETERS = ("buffer", "scale")
+Block = tuple[str | None, int | None]  # stack ("encoder", "decoder", ...) and index in it
 FEWEST_PEERS = 5
 FAR = 5.0  # robust standard deviations from the median of the peers (1.4826 MAD), and
 FACTOR = 2.0  # at least this factor from it: a tight family must not make small things large
@@ -30,6 +31,7 @@ class GroupStatistics:
     """
 
     by: str
+    stack: str | None
     layer: int | None
     role: str | None
     kind: str | None
@@ -108,7 +110,7 @@ class Group:
         self,
         parameters: int,
         by: str,
-        layer: int | None = None,
+        block: Block = (None, None),
         role: str | None = None,
         kind: str | None = None,
     ) -> GroupStatistics:
@@ -118,7 +120,8 @@ class Group:
         ends = (self.minimum, self.maximum) if moments.n else (None, None)
         return GroupStatistics(
             by=by,
-            layer=layer,
+            stack=block[0],
+            layer=block[1],
             role=role,
             kind=kind,
             tensors=self.tensors,
@@ -181,14 +184,15 @@ class Census:
     """Sorts tensors into populations as they come."""
 
     def __init__(self) -> None:
-        self._cells: dict[tuple[int | None, str], Group] = {}
+        self._cells: dict[tuple[Block, str], Group] = {}
         self._roles: dict[str, Group] = {}
 
     def add(self, entry: TensorEntry, placement: Placement, tally: Tally) -> None:
         """Take one tensor in, unless it is a buffer, a scale or a second name of a matrix."""
         if placement.kind in NOT_PARAMETERS or placement.alias_of is not None:
             return
-        self._cells.setdefault((placement.layer, placement.kind), Group()).add(entry, tally)
+        block = (placement.stack if placement.layer is not None else None, placement.layer)
+        self._cells.setdefault((block, placement.kind), Group()).add(entry, tally)
         self._roles.setdefault(placement.role, Group()).add(entry, tally)
 
     def records(self) -> list[GroupStatistics]:
@@ -196,22 +200,27 @@ class Census:
         model = _union(self._cells.values())
         n = model.n
         kinds = sorted({kind for _, kind in self._cells})
-        layers = sorted({layer for layer, _ in self._cells if layer is not None})
+        blocks = sorted({block for block, _ in self._cells}, key=_by_depth)
         records = [model.statistics(n, "model")]
         for kind in kinds:
             group = _union(g for (_, k), g in self._cells.items() if k == kind)
             records.append(group.statistics(n, "kind", kind=kind))
         for role, group in self._roles.items():
             records.append(group.statistics(n, "role", role=role))
-        for layer in [*layers, None]:
-            cells = {k: g for (at, k), g in self._cells.items() if at == layer}
-            if cells:
-                records.append(_union(cells.values()).statistics(n, "layer", layer=layer))
-                records += [
-                    group.statistics(n, "layer and kind", layer=layer, kind=kind)
-                    for kind, group in sorted(cells.items())
-                ]
+        for block in blocks:
+            cells = {k: g for (at, k), g in self._cells.items() if at == block}
+            records.append(_union(cells.values()).statistics(n, "layer", block))
+            records += [
+                group.statistics(n, "layer and kind", block, kind=kind)
+                for kind, group in sorted(cells.items())
+            ]
         return records
+
+
+def _by_depth(block: Block) -> tuple[bool, str, int]:
+    """A key that puts blocks in order of stack and depth, and what stands outside them last."""
+    stack, layer = block
+    return layer is None, stack or "", layer or 0
 
 
 def _union(groups: Iterable[Group]) -> Group:
@@ -240,13 +249,19 @@ class StandOut:
     peers: int
 
 
-def stand_outs(records: Sequence[TensorStatistics]) -> list[StandOut]:
-    """Tensors far from their peers in size (rms) or in tails (abs_max / rms), farthest first."""
-    families: dict[tuple[str, str], list[TensorStatistics]] = {}
+def stand_outs(
+    records: Sequence[TensorStatistics], placements: Mapping[str, Placement]
+) -> list[StandOut]:
+    """Tensors far from their peers in size (rms) or in tails (abs_max / rms), farthest first.
+
+    Peers have the same role and kind, in the same stack.
+    """
+    families: dict[tuple[str | None, str, str], list[TensorStatistics]] = {}
     for record in records:
         measured = record.layer is not None and record.rms and record.abs_max
         if measured and record.kind not in NOT_PARAMETERS:
-            families.setdefault((record.role, record.kind), []).append(record)
+            stack = placements[record.name].stack
+            families.setdefault((stack, record.role, record.kind), []).append(record)
     found = []
     for family in families.values():
         if len(family) >= FEWEST_PEERS:

@@ -1,6 +1,7 @@
 """What a model is made of, from its headers alone: at once, before any value is read."""
 
 import dataclasses
+import math
 
 import pandas as pd
 
@@ -45,16 +46,22 @@ def makeup(checkpoint: Checkpoint) -> Makeup:
     )
 
 
+def block_label(stack: str | None, layer: float | None) -> str:
+    """A block in one word or two: `3`, `decoder 3`, or what stands outside blocks."""
+    if layer is None or math.isnan(layer):
+        return OUTSIDE
+    return f"{stack} {layer:.0f}" if isinstance(stack, str) else f"{layer:.0f}"
+
+
 def inventory(checkpoint: Checkpoint) -> pd.DataFrame:
     """One row per tensor from the headers alone, in the order of depth."""
     placements = checkpoint.architecture.placements
     rows = []
     for entry in checkpoint.tensors:
         placed = placements[entry.name]
-        stack = f"{placed.stack} " if placed.stack else ""
-        label = OUTSIDE if placed.layer is None else f"{stack}{placed.layer}"
+        label = block_label(placed.stack, placed.layer)
         shape = "x".join(map(str, entry.shape)) or "scalar"
-        depth = (placed.layer is not None, stack, placed.layer or 0)
+        depth = (placed.layer is not None, placed.stack or "", placed.layer or 0)
         shown = (entry.name, label, placed.role, placed.kind, shape, entry.dtype)
         sizes = (entry.parameters, entry.bytes, entry.file, placed.alias_of is not None)
         rows.append((*shown, *sizes, *depth))

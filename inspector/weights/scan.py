@@ -250,7 +250,7 @@ class _Work:
         """The finished scan."""
         architecture = self._checkpoint.architecture
         census = self._census.records()
-        far = stand_outs(self._records)
+        far = stand_outs(self._records, self._placements)
         for one in far:
             self._log.add("WT-OUTLIER", show_plain(one.name), _told(one))
         summary: dict[str, Any] = {

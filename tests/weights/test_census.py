@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from inspector.weights.census import Census, GroupStatistics, stand_outs
+from inspector.weights.census import Census, GroupStatistics
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.scan import Scan, scan
 from inspector.weights.tally import tally_counts
@@ -209,4 +209,4 @@ def test_few_peers_tell_nothing(tmp_path):
     }
     name = "model.layers.0.mlp.up_proj.weight"
     few[name] = stored("F32", np.frombuffer(few[name][2], np.float32).reshape(64, 16) * 100)
-    assert stand_outs(scanned(tmp_path / "m", few).records) == []
+    assert scanned(tmp_path / "m", few).summary["stand_outs"] == []

@@ -76,3 +76,21 @@ def test_a_model_of_buffers_alone_has_no_parameters(tmp_path):
     save_file({"embeddings.position_ids": np.arange(4)}, tmp_path / "model.safetensors")
     facts = makeup(open_checkpoint(tmp_path))
     assert (facts.parameters, facts.share("weight")) == (0, 0.0)
+
+
+def test_encoder_and_decoder_are_told_apart(tmp_path):
+    tensors = {
+        f"{stack}.block.{layer}.layer.0.SelfAttention.q.weight": EMBEDDING * size
+        for stack, size in (("encoder", 1), ("decoder", 100))
+        for layer in range(6)
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "num_layers": 6}))
+    checkpoint = open_checkpoint(tmp_path)
+    assert set(inventory(checkpoint)["layer_label"]) == {
+        f"{stack} {layer}" for stack in ("encoder", "decoder") for layer in range(6)
+    }
+    found = scan(checkpoint)
+    blocks = [(g.stack, g.layer) for g in found.summary["census"] if g.by == "layer"]
+    assert blocks == [(s, layer) for s in ("decoder", "encoder") for layer in range(6)]
+    assert found.summary["stand_outs"] == []  # each is like its peers in its own stack

@@ -15,6 +15,7 @@ from inspector.results import Finding, show_plain
 from inspector.weights import cache, channels
 from inspector.weights.checkpoint import DEMO, Checkpoint, open_checkpoint
 from inspector.weights.header import TensorEntry
+from inspector.weights.makeup import inventory
 from inspector.weights.scan import Scan
 from inspector.weights.stored import load_scan, scan_key, stored_view, view_key
 from inspector.weights.tensor import TensorView
@@ -134,32 +135,37 @@ def _kept(id: str) -> Scan | None:
         return None
 
 
-@st.fragment(run_every="0.5s")
 def watch(id: str) -> None:
-    """Progress of a job with its cancel button; redraws the page when the job ends well."""
+    """A job under way or one that ended badly, with what can be done about it."""
     job = jobs.find(id)
     if job is None:
         return
-    if job.state == "done":
-        st.rerun()
     if job.active:
-        left, right = st.columns([5, 1], vertical_alignment="bottom")
-        share = job.done / job.total if job.total else 0.0
-        seconds = job.seconds_left
-        when = f", about {seconds:.0f} s left" if seconds is not None else ""
-        left.progress(share, text=f"Measuring every value: {share:.0%} of {short(job.total)}{when}")
-        if right.button("Cancel", key=f"cancel_{id}"):
-            jobs.cancel(id)
-            st.rerun(scope="fragment")
+        _progress(id)
         return
     if job.state == "cancelled":
         st.warning("The measurement was cancelled; what is below comes from the headers alone.")
-    else:
+    elif job.state == "failed":
         st.error("The measurement failed:")
         st.code(show_plain(job.error or "", 500), language=None)
     if st.button("Measure", key=f"restart_{id}", type="primary"):
         jobs.restart(id)
-        st.rerun(scope="fragment")
+        st.rerun()
+
+
+@st.fragment(run_every="0.5s")
+def _progress(id: str) -> None:
+    job = jobs.find(id)
+    if job is None or not job.active:
+        st.rerun()  # the whole page: without this timer, and with what was measured
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    share = job.done / job.total if job.total else 0.0
+    seconds = job.seconds_left
+    when = f", about {seconds:.0f} s left" if seconds is not None else ""
+    left.progress(share, text=f"Measuring every value: {share:.0%} of {short(job.total)}{when}")
+    if right.button("Cancel", key=f"cancel_{id}"):
+        jobs.cancel(id)
+        st.rerun()
 
 
 def short(number: float) -> str:
@@ -225,6 +231,16 @@ def matches(names: "pd.Series[str]", text: str) -> "pd.Series[bool]":
     except re.error:
         pattern = re.compile(re.escape(text))
     return names.map(lambda name: pattern.search(name) is not None).astype(bool)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _inventory(model: str, id: str) -> pd.DataFrame:
+    return inventory(_open(model))
+
+
+def listed(checkpoint: Checkpoint) -> pd.DataFrame:
+    """One row per tensor from the headers; not to be changed in place."""
+    return _inventory(checkpoint.model, scan_key(checkpoint))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the tensor")

@@ -46,7 +46,7 @@ if submitted and typed.strip():
 elif submitted:
     st.info("Type a directory, a .safetensors file, an index file or a Hub id first.")
 
-st.subheader("Or a demo")
+st.header("Or a demo")
 columns = st.columns(max(len(MODELS), 2))
 for column, (name, about) in zip(columns, MODELS.items(), strict=False):
     with column.container(border=True, height="stretch"):
@@ -57,14 +57,14 @@ for column, (name, about) in zip(columns, MODELS.items(), strict=False):
 
 recent = st.session_state.get("recent", [])
 if recent:
-    st.subheader("Recent")
+    st.header("Recent")
     for i, model in enumerate(recent):
         left, right = st.columns([6, 1], vertical_alignment="center")
         left.code(show_plain(model, 200), language=None)
         if right.button("Open", key=f"recent_{i}"):
             open_and_go(model)
 
-st.subheader("Three questions")
+st.header("Three questions")
 one, two, three = st.columns(3)
 with one.container(border=True, height="stretch"):
     st.markdown("**What is in it?**")

@@ -8,7 +8,6 @@ import streamlit as st
 from inspector.pages import frame
 from inspector.report.document import render
 from inspector.results import show_plain
-from inspector.weights.makeup import inventory
 
 ALL = "all"
 HEADERS = ["name", "role", "kind", "shape", "dtype"]
@@ -22,7 +21,7 @@ ORDER = [*HEADERS, *NUMBERS, *COUNTS, "parameters", "bytes", *MORE_NUMBERS, *MOR
 checkpoint = frame.current()
 st.title("Tensors")
 scan = frame.scanned(checkpoint)
-table = inventory(checkpoint)
+table = frame.listed(checkpoint)
 if scan is not None:
     measured = scan.to_frame()[["name", *MEASURED]]
     table = table.merge(measured, on="name", how="left")

@@ -157,7 +157,7 @@ def histogram(found: Histogram, record: TensorStatistics, log: bool) -> Chart:
         alt.Chart(shown.assign(floor=0.5 if log else 0.0))
         .mark_rect(color=KIND_COLOURS["weight"])
         .encode(
-            x=alt.X("from:Q", title="value", scale=alt.Scale(nice=False, zero=False)),
+            x=alt.X("from:Q", title="value", scale=alt.Scale(domain=found.edges[[0, -1]].tolist())),
             x2="to:Q",
             y=alt.Y(
                 "count:Q", scale=scale, axis=axis, title="values" + (", log scale" if log else "")

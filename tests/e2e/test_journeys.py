@@ -207,6 +207,24 @@ def test_hostile_names_do_nothing(visitor, hostile):
     harmless(visitor)
 
 
+@pytest.mark.slow
+def test_two_hundred_thousand_tensors(visitor, tmp_path):
+    names = (f"layers.{i // 100}.experts.{i % 100}.w1.weight" for i in range(200_000))
+    one = ("U8", (1,), b"\1")
+    model = str(write_file(tmp_path / "model.safetensors", dict.fromkeys(names, one)))
+    visitor.goto("tensors", model=model)
+    visitor.key("open_linked").get_by_role("button").click()
+    visitor.page.get_by_text("200,000 of 200,000 tensors").wait_for()
+    visitor.press("Cancel")
+    visitor.page.get_by_text("The measurement was cancelled").wait_for()
+    visitor.key("tensor_table").locator("canvas").first.wait_for()
+    visitor.rest()
+    pick_row(visitor, 2)
+    visitor.title("Tensor")
+    assert "tensor=layers.0.experts.2.w1.weight" in visitor.page.url
+    visitor.section("Every statistic")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_follow_the_scheme_of_the_reader(visitor, tmp_path_factory, scheme):
     page, folder = visitor.page, tmp_path_factory.mktemp(f"screens-{scheme}")

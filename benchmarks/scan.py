@@ -185,7 +185,8 @@ def rounds(folder: Path, tiny: Path, count: int) -> Iterator[dict[str, float]]:
         found = {
             "read": timed(lambda: on_all_cores(folder, lambda _words: None)),
             "sum": timed(lambda: on_all_cores(folder, add_up)),
-            "start-up": timed(lambda: run(tiny)),
+            "start-up of scan": timed(lambda: run(tiny)),
+            "start-up of scan --channels": timed(lambda: run(tiny, "--channels")),
             "scan": timed(lambda: run(folder)),
             "scan --channels": timed(lambda: run(folder, "--channels")),
             "torch": timed(lambda: torch_way(folder, quantiles=False)),
@@ -222,7 +223,7 @@ def main() -> None:
     seen = list(rounds(folder, tiny, asked.rounds))
     median = {side: statistics.median(s[side] for s in seen if side in s) for side in seen[0]}
     for side in ("scan", "scan --channels"):
-        median[side] -= median["start-up"]
+        median[side] -= median[f"start-up of {side}"]
     memory = {
         side: watch(folder, *flags)
         for side, flags in (("scan", ()), ("scan --channels", ("--channels",)))
@@ -246,7 +247,8 @@ def report(total: int, median: dict[str, float], memory: dict[str, float], count
     print(
         f"{total / 1e9:.2f} GB of bf16, {os.cpu_count()} cores ({platform.machine()}), "
         f"torch {torch.__version__}, warm page cache, medians of {count} rounds; "
-        f"start-up of a command {median['start-up']:.2f} s, taken off.\n"
+        f"start-up of a command, taken off: {median['start-up of scan']:.2f} s, with --channels "
+        f"{median['start-up of scan --channels']:.2f} s.\n"
     )
     print("| side | seconds | GB/s | times the torch way | of the sum's rate | private MB |")
     print("|---|---|---|---|---|---|")

@@ -376,3 +376,13 @@ def test_a_shared_server_reads_only_its_own_directories(tmp_path, small, monkeyp
         assert not at.dataframe
     well(visit("summary", str(allowed)))
     well(visit("summary", "demo:planted"))
+
+
+def test_the_model_opened_last_stays_open_whatever_the_app_was_started_with(
+    monkeypatch, measured, small
+):
+    monkeypatch.setenv("INSPECTOR_MODEL", str(small))
+    at = well(visit("summary", "demo:planted"))
+    del at.query_params["model"]  # as a click in the sidebar does
+    at = well(at.run())
+    assert here(at, "model") == "demo:planted"

@@ -70,10 +70,11 @@ def _check_root(model: str) -> None:
 
 def current() -> Checkpoint:
     """The open model; one that only a link names waits for a click. No model: the page stops."""
-    linked = st.query_params.get("model") or os.environ.get("INSPECTOR_MODEL", "")
-    model = st.session_state.get("model", "")
-    trusted = (model, os.environ.get("INSPECTOR_MODEL"), *st.session_state.get("recent", []))
-    if linked and linked != model and linked not in trusted and not linked.startswith(DEMO):
+    linked = st.query_params.get("model", "")
+    given = os.environ.get("INSPECTOR_MODEL", "")  # by whoever started the app
+    model = st.session_state.get("model", given)
+    trusted = (model, given, *st.session_state.get("recent", []))
+    if linked and linked not in trusted and not linked.startswith(DEMO):
         st.header("This link opens a model")
         st.code(show_plain(linked, 500), language=None)
         if not st.button("Open it", type="primary", key="open_linked"):

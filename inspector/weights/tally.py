@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt
 
 from inspector.weights import counts as kernels
-from inspector.weights.formats import FORMATS, Top, decode, pattern_dtype, top
+from inspector.weights.formats import FORMATS, Top, decode, top
 from inspector.weights.refine import Alike, Chunks, Refined, Wanted, refine_32, refine_64
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -318,8 +318,3 @@ def _order_statistics(
             total += int(c[_is_beyond(values, moments, sigma)].sum())
         beyond.append(total)
     return tuple(ordered), tuple(beyond)
-
-
-def patterns_of(dtype: str, raw: np.ndarray) -> np.ndarray:
-    """Raw bytes as patterns; a copy only where they do not lie on a multiple of the size."""
-    return raw.view(pattern_dtype(dtype))

@@ -24,7 +24,7 @@ from inspector.engine import Progress
 from inspector.errors import BadOption, InspectorError
 from inspector.results import show_plain
 from inspector.weights import cache
-from inspector.weights.checkpoint import open_checkpoint
+from inspector.weights.checkpoint import Checkpoint, open_checkpoint
 from inspector.weights.stored import scan_key, stored_scan, stored_view, view_key
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -66,16 +66,18 @@ class Job:
 def _scan(progress: Progress, model: str, channels: bool) -> None:
     checkpoint = open_checkpoint(model)
     stored_scan(checkpoint, channels=channels, progress=progress)
-    _check_kept(scan_key(checkpoint, channels=channels))
+    _check_kept(checkpoint, scan_key(checkpoint, channels=channels))
 
 
 def _tensor(progress: Progress, model: str, name: str) -> None:
     checkpoint = open_checkpoint(model)
     stored_view(checkpoint, name, progress)
-    _check_kept(view_key(checkpoint, name))
+    _check_kept(checkpoint, view_key(checkpoint, name))
 
 
-def _check_kept(key: str) -> None:
+def _check_kept(checkpoint: Checkpoint, key: str) -> None:
+    if changed := checkpoint.changed():
+        raise InspectorError(f"{show_plain(changed[0])} changed while it was read: open it again.")
     if not cache.has(key):
         raise InspectorError(
             f"The result could not be written to {cache.folder()}: free some space there, or set "

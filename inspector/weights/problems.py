@@ -37,6 +37,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "ST-HOLE": ("error", RESAVE),
     "ST-TRAILING": ("error", "Bytes no tensor owns may hide another file: do not pass it on."),
     "ST-TRUNCATED": ("error", REFETCH),
+    "ST-CHANGED": ("error", "Open the file again when nothing writes to it any more."),
     # pickles
     "PK-PICKLE": (
         "error",

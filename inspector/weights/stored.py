@@ -33,6 +33,8 @@ def stored_scan(
     if (kept := load_scan(name)) is not None:
         return kept
     measured = scan(checkpoint, where, channels, progress)
+    if checkpoint.changed():  # what was read belongs to no state of the files: not to be kept
+        return measured
     arrays: dict[str, np.ndarray] = {}
     for i, profile in enumerate(measured.channels.values()):
         arrays |= _profile_arrays(profile, f"{i}.")

@@ -18,6 +18,7 @@ from inspector.errors import BadOption
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.scan import scan
 from inspector.weights.statistics import TensorStatistics
+from inspector.weights.stored import load_scan, scan_key, stored_scan
 from tests.weights import reference
 from tests.weights.build import Stored, bf16, random_bytes, stored, write_file
 
@@ -253,3 +254,19 @@ def test_memory_does_not_grow_with_the_tensor(tmp_path, what, three):
     zeros, grown = map(int, done.stdout.split())
     assert zeros == n
     assert grown < 200e6
+
+
+def test_a_file_written_to_while_it_is_read_is_told_and_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSPECTOR_CACHE", str(tmp_path / "cache"))
+    path = write_file(tmp_path / "model.safetensors", {"w": ("F32", (4,), bytes(16))})
+
+    def write(*_progress) -> None:
+        with path.open("r+b") as file:  # in place: same size, same inode
+            file.seek(-1, 2)
+            file.write(b"\x3f")
+
+    checkpoint = open_checkpoint(path)
+    found = stored_scan(checkpoint, progress=write)
+    assert [f.id for f in found.findings if f.severity == "error"] == ["ST-CHANGED"]
+    assert load_scan(scan_key(checkpoint)) is None
+    assert "ST-CHANGED" not in {f.id for f in stored_scan(open_checkpoint(path)).findings}

@@ -138,6 +138,15 @@ def _start(place: Path, title: str, spec: dict[str, Any]) -> Job:
     return find(place.name) or job
 
 
+def parameters(id: str) -> dict[str, Any]:
+    """What a job was asked to work on; empty when there is no such job."""
+    try:
+        spec: dict[str, Any] = json.loads((_folder() / id / "spec.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return dict(spec["parameters"])
+
+
 def restart(id: str) -> Job | None:
     """Do a job's work again, unless it is under way; None when there is no such job."""
     job = find(id)

@@ -6,6 +6,7 @@ import re
 import struct
 import time
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -386,3 +387,31 @@ def test_the_model_opened_last_stays_open_whatever_the_app_was_started_with(
     del at.query_params["model"]  # as a click in the sidebar does
     at = well(at.run())
     assert here(at, "model") == "demo:planted"
+
+
+def finished(id: str, model: str) -> jobs.Job:
+    jobs.submit(id, "scan", f"Scan of {model}", model=model, channels=False)
+    end = time.monotonic() + PATIENCE
+    while (job := jobs.find(id)) and job.active and time.monotonic() < end:
+        time.sleep(0.1)
+    assert job is not None
+    return job
+
+
+def test_a_finished_job_links_to_its_result():
+    assert finished(scan_key(open_checkpoint("demo:balanced")), "demo:balanced").state == "done"
+    links = [link.proto for link in well(visit("jobs")).get("page_link")]
+    assert any(
+        link.page == "summary" and parse_qs(link.query_string).get("model") == ["demo:balanced"]
+        for link in links
+    )
+
+
+def test_a_failed_job_can_be_done_again(tmp_path):
+    id = "0" * 32
+    failed = finished(id, str(tmp_path / "absent.safetensors"))
+    at = well(visit("jobs"))
+    assert any("no such file" in code.value for code in at.code)
+    at.button(key=f"again_{id}").click().run()
+    again = jobs.find(id)
+    assert again is not None and again.started > failed.started

@@ -1,7 +1,9 @@
 """Jobs: real worker processes that end, are cancelled, die, and are shared."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import struct
 import time
@@ -63,9 +65,13 @@ def start(path: Path) -> jobs.Job:
     return jobs.submit(id, "scan", "a scan", model=str(path), channels=False)
 
 
-def worker(id: str) -> psutil.Process:
+def worker_pid(id: str) -> int:
     pid, _ = json.loads((cache.folder() / "jobs" / id / "worker.json").read_bytes())
-    return psutil.Process(pid)
+    return int(pid)
+
+
+def worker(id: str) -> psutil.Process:
+    return psutil.Process(worker_pid(id))
 
 
 def ended(id: str) -> jobs.Job | None:
@@ -181,3 +187,29 @@ def test_a_damaged_result_is_measured_again(small):
     (cache.folder() / "results" / f"{key}.json").write_text("{")
     assert load_view(checkpoint, key, name) is None
     assert stored_view(checkpoint, name).statistics.nan == 1
+
+
+@pytest.mark.soak
+def test_whenever_a_worker_is_killed_a_result_is_whole_or_absent(tmp_path):
+    """A series of kill -9 over the whole life of a job, the writing of its result included."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "model.safetensors"
+    save_file({f"w{i}": rng.normal(size=(64, 64)).astype(np.float32) for i in range(400)}, path)
+    direct = scan(open_checkpoint(path)).records
+    begun = time.monotonic()
+    until(lambda: ended(start(path).id))
+    life = time.monotonic() - begun
+    outcomes = {"done": 0, "failed": 0}
+    for _ in range(100):
+        shutil.rmtree(cache.folder())
+        job = start(path)
+        time.sleep(life * rng.uniform(0, 1.1))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker_pid(job.id), signal.SIGKILL)
+        last = until(lambda id=job.id: ended(id))
+        kept = load_scan(job.id)
+        assert kept is None or kept.records == direct
+        assert (last.state == "done") <= (kept is not None)
+        outcomes[last.state] += 1
+    print(f"killed workers: {outcomes}")  # noqa: T201 - the campaign's table
+    assert all(outcomes.values())

@@ -58,13 +58,19 @@ def fetch(model: str) -> Path:
     except ValueError as error:
         raise CheckpointError(f"{show_plain(model)} is no Hub id: {_told(error)}") from None
     try:
-        return snapshot(local_files_only=False)
+        folder = snapshot(local_files_only=False)
     except (HTTPError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{show_plain(model)}: no such path here, and the Hub gave no such repository "
             f"({type(error).__name__}: {_told(error)}). Check the id and the network; for a gated "
             "or private repository log in with `hf auth login` or set HF_TOKEN."
         ) from None
+    if not any(folder.glob("*.safetensors*")):
+        raise CheckpointError(
+            f"{show_plain(model)}: the repository holds no safetensors files at its root. Pickle "
+            "files, which can run code when opened, are never fetched: convert them where they are."
+        )
+    return folder
 
 
 def _complete(folder: Path) -> bool:

@@ -225,7 +225,7 @@ def test_transfer_that_breaks_off_is_one_clear_line(hub: Hub, home: Path) -> Non
 
 def test_repository_of_pickles_is_refused_unopened(hub: Hub, home: Path) -> None:
     result = opened("owner/pickles", hub, home)
-    assert result.error is not None
+    assert result.error is not None and "never fetched" in result.error
     assert "pytorch_model.bin" not in hub.fetched()
 
 

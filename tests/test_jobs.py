@@ -197,7 +197,8 @@ def test_whenever_a_worker_is_killed_a_result_is_whole_or_absent(tmp_path):
     save_file({f"w{i}": rng.normal(size=(64, 64)).astype(np.float32) for i in range(400)}, path)
     direct = scan(open_checkpoint(path)).records
     begun = time.monotonic()
-    until(lambda: ended(start(path).id))
+    whole = start(path)
+    until(lambda: ended(whole.id))
     life = time.monotonic() - begun
     outcomes = {"done": 0, "failed": 0}
     for _ in range(100):

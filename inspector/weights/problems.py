@@ -37,7 +37,6 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "ST-HOLE": ("error", RESAVE),
     "ST-TRAILING": ("error", "Bytes no tensor owns may hide another file: do not pass it on."),
     "ST-TRUNCATED": ("error", REFETCH),
-    "ST-CHANGED": ("error", "Open the file again when nothing writes to it any more."),
     # pickles
     "PK-PICKLE": (
         "error",
@@ -111,6 +110,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "warning",
         "Values near the limits of 64-bit floats are no weights: look at the file.",
     ),
+    "WT-CHANGED": ("error", "Open the file again when nothing writes to it any more."),
     "WT-UNREAD": (
         "error",
         "Its bytes could not be read as numbers; the reason stands in the statement.",

@@ -252,7 +252,7 @@ class _Work:
         census = self._census.records()
         far = stand_outs(self._records, self._placements)
         for name in self._checkpoint.changed():
-            self._log.add("ST-CHANGED", show_plain(name), "the file changed while it was read")
+            self._log.add("WT-CHANGED", show_plain(name), "the file changed while it was read")
         for one in far:
             self._log.add("WT-OUTLIER", show_plain(one.name), _told(one))
         summary: dict[str, Any] = {

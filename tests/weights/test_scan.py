@@ -267,6 +267,6 @@ def test_a_file_written_to_while_it_is_read_is_told_and_not_kept(tmp_path, monke
 
     checkpoint = open_checkpoint(path)
     found = stored_scan(checkpoint, progress=write)
-    assert [f.id for f in found.findings if f.severity == "error"] == ["ST-CHANGED"]
+    assert [f.id for f in found.findings if f.severity == "error"] == ["WT-CHANGED"]
     assert load_scan(scan_key(checkpoint)) is None
-    assert "ST-CHANGED" not in {f.id for f in stored_scan(open_checkpoint(path)).findings}
+    assert "WT-CHANGED" not in {f.id for f in stored_scan(open_checkpoint(path)).findings}

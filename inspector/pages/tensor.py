@@ -8,10 +8,7 @@ from inspector.report import charts
 from inspector.results import show_plain
 from inspector.weights.tensor import peers
 
-NEAR = 500  # names before and after the open one that can be chosen here
-
-MOST_OFFERED = 2000  # names to choose from: a browser waits long for 200,000
-OFFERED = f"Up to {MOST_OFFERED:,} tensors around this one; the Tensors page has them all."
+MOST_OFFERED = 1000  # names to choose from, around the open one: a browser chokes on 200,000
 
 checkpoint = frame.current()
 names = [t.name for t in checkpoint.tensors]
@@ -41,9 +38,15 @@ position = names.index(wanted)
 back, choose, forward = st.columns([1, 8, 1], vertical_alignment="bottom")
 if back.button("Previous", key="previous", disabled=position == 0, width="stretch"):
     frame.go("tensor", tensor=names[position - 1])
-first = max(position - NEAR, 0)  # a browser chokes on a list of every name of a large model
-near = names[first : position + NEAR]
-chosen = choose.selectbox("Name", near, index=position - first, format_func=show_plain)
+first = max(position - MOST_OFFERED // 2, 0)
+near = names[first : first + MOST_OFFERED]
+chosen = choose.selectbox(
+    "Name",
+    near,
+    index=position - first,
+    format_func=show_plain,
+    help="Of a large model, the tensors around this one; the Tensors page has them all.",
+)
 if chosen != wanted:
     frame.go("tensor", tensor=chosen)
 if forward.button("Next", key="next", disabled=position == len(names) - 1, width="stretch"):

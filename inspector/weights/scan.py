@@ -67,14 +67,14 @@ def scan(
     """
     chosen = _choose(checkpoint.tensors, where)
     work = _Work(checkpoint, chosen, channels)
-    total = sum(entry.bytes for entry in chosen)
+    total = sum(entry.bytes for entry in chosen if _why_not(entry) is None)
     done = 0
     with checkpoint.reader() as reader:
         for measured in ordered_map(_Measure(reader), work.parts(), workers):
             work.take(measured, reader)
             done += _size(measured.part)
             progress(done, total, show_plain(measured.part.entry.name, 60))
-    return work.result(total, where)
+    return work.result(where)
 
 
 def _choose(tensors: Sequence[TensorEntry], where: str | None) -> list[TensorEntry]:
@@ -246,7 +246,7 @@ class _Work:
         self._census.add(entry, placement, tally)
         self._more += findings_on(record, first)
 
-    def result(self, bytes_total: int, where: str | None) -> Scan:
+    def result(self, where: str | None) -> Scan:
         """The finished scan."""
         architecture = self._checkpoint.architecture
         census = self._census.records()
@@ -271,9 +271,9 @@ class _Work:
             coverage=Coverage(
                 tensors_total=len(self._chosen),
                 tensors_measured=len(self._records),
-                parameters_total=sum(e.parameters for e in self._chosen if not e.unreadable),
+                parameters_total=sum(entry.parameters for entry in self._chosen),
                 parameters_measured=sum(r.parameters for r in self._records),
-                bytes_total=bytes_total,
+                bytes_total=sum(entry.bytes for entry in self._chosen),
                 bytes_read=sum(r.bytes for r in self._records),
                 skipped=tuple(self._skipped),
             ),

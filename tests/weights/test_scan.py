@@ -270,3 +270,17 @@ def test_a_file_written_to_while_it_is_read_is_told_and_not_kept(tmp_path, monke
     assert [f.id for f in found.findings if f.severity == "error"] == ["WT-CHANGED"]
     assert load_scan(scan_key(checkpoint)) is None
     assert "WT-CHANGED" not in {f.id for f in stored_scan(open_checkpoint(path)).findings}
+
+
+def test_what_a_cut_file_lost_counts_in_the_coverage(tmp_path):
+    """A tensor that the header states and the file does not hold lowers the share."""
+    whole = {"a": ("F32", (4,), bytes(16)), "b": ("F32", (12,), bytes(48))}
+    path = write_file(tmp_path / "model.safetensors", whole)
+    os.truncate(path, path.stat().st_size - 4)
+    seen: list[tuple[int, int]] = []
+    coverage = scan(open_checkpoint(path), progress=lambda d, t, _: seen.append((d, t))).coverage
+    assert (coverage.tensors_total, coverage.tensors_measured) == (2, 1)
+    assert (coverage.parameters_total, coverage.parameters_measured) == (16, 4)
+    assert (coverage.bytes_total, coverage.bytes_read) == (64, 16)
+    assert [one.name for one in coverage.skipped] == ["b"]
+    assert seen[-1] == (16, 16)  # progress ends: it counts what there is to do

@@ -35,7 +35,7 @@ st.query_params["tensor"] = wanted
 
 st.title("Tensor")
 position = names.index(wanted)
-back, choose, forward = st.columns([1, 8, 1], vertical_alignment="bottom")
+back, choose, forward = st.columns([2, 11, 2], vertical_alignment="bottom")
 if back.button("Previous", key="previous", disabled=position == 0, width="stretch"):
     frame.go("tensor", tensor=names[position - 1])
 first = max(position - MOST_OFFERED // 2, 0)

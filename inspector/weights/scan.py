@@ -65,7 +65,7 @@ def scan(
     With `channels` also the profiles of rows and columns of matrices. `progress` is called with
     bytes. A tensor that cannot be measured is named in the coverage and costs no other its record.
     """
-    chosen = _choose(checkpoint.tensors, where)
+    chosen = choose(checkpoint.tensors, where)
     work = _Work(checkpoint, chosen, channels)
     total = sum(entry.bytes for entry in chosen if _why_not(entry) is None)
     done = 0
@@ -77,7 +77,8 @@ def scan(
     return work.result(where)
 
 
-def _choose(tensors: Sequence[TensorEntry], where: str | None) -> list[TensorEntry]:
+def choose(tensors: Sequence[TensorEntry], where: str | None) -> list[TensorEntry]:
+    """The tensors whose name the regular expression finds; BadOption when it is none."""
     if where is None:
         return list(tensors)
     try:

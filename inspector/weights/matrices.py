@@ -1,0 +1,236 @@
+"""Every matrix of a checkpoint, one at a time: fused tensors and stacked experts by their parts."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import threadpoolctl
+
+from inspector.errors import BadOption
+from inspector.results import Coverage, Skipped, show_plain
+from inspector.weights.architecture import Placement
+from inspector.weights.checkpoint import Checkpoint, Reader
+from inspector.weights.formats import FORMATS, UNREADABLE, top
+from inspector.weights.header import TensorEntry
+from inspector.weights.layouts import Part, take
+from inspector.weights.scan import choose, read_patterns
+
+KINDS = ("weight", "embedding", "other")
+BLOCK = 2**22  # elements of a block: 32 MB as float64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Matrix:
+    """One matrix of a checkpoint: a tensor, or the part or expert of one.
+
+    `rows` are outputs and `columns` inputs, whatever the file's orientation; of an embedding
+    vocabulary and width. `heads` is how many lie along the rows of q, k and v and along the
+    columns of o; None where unknown. `stacked` is the index of the expert in a tensor of many.
+    """
+
+    name: str
+    entry: TensorEntry
+    placement: Placement
+    part: Part | None
+    stacked: int | None
+    expert: int | None
+    layer: int | None
+    stack: str | None
+    role: str
+    kind: str
+    rows: int
+    columns: int
+    heads: int | None
+
+
+def matrices(
+    checkpoint: Checkpoint, where: str | None = None
+) -> tuple[list[Matrix], list[Skipped]]:
+    """Every matrix of the tensors whose name `where` finds, and why each other one is none."""
+    found: list[Matrix] = []
+    skipped: list[Skipped] = []
+    placements = checkpoint.architecture.placements
+    for entry in choose(checkpoint.tensors, where):
+        placement = placements[entry.name]
+        if why := _why_not(entry, placement):
+            skipped.append(Skipped(name=show_plain(entry.name), reason=why))
+        else:
+            found.extend(_pieces(entry, placement))
+    return found, skipped
+
+
+def _why_not(entry: TensorEntry, placement: Placement) -> str | None:
+    """Why a tensor is no matrix to be judged; None when it is one."""
+    if why := entry.unreadable or UNREADABLE.get(entry.dtype):
+        return why
+    if placement.alias_of is not None:
+        return f"stored twice: it is measured as {show_plain(placement.alias_of)}"
+    if placement.kind not in KINDS:
+        return f"a {placement.kind}, not a matrix of weights"
+    if len(entry.shape) < 2:
+        return "a vector or a number, not a matrix"
+    if 0 in entry.shape:
+        return "it holds no values"
+    if FORMATS[entry.dtype].kind != "float":
+        return f"{entry.dtype} values are codes or indices, not weights"
+    return None
+
+
+def _pieces(entry: TensorEntry, placement: Placement) -> Iterator[Matrix]:
+    stacked: Sequence[int | None] = range(placement.experts) if placement.experts else [None]
+    for index in stacked:
+        for part in placement.parts or (None,):
+            rows, columns = _size(entry, placement, part)
+            labels = [] if index is None else [f"expert {index}"]
+            labels += [] if part is None else [part.role]
+            role = part.role if part else placement.role
+            yield Matrix(
+                name=f"{entry.name}[{', '.join(labels)}]" if labels else entry.name,
+                entry=entry,
+                placement=placement,
+                part=part,
+                stacked=index,
+                expert=placement.expert if index is None else index,
+                layer=placement.layer,
+                stack=placement.stack,
+                role=role,
+                kind=placement.kind,
+                rows=rows,
+                columns=columns,
+                heads=_heads(placement, part, role, rows, columns),
+            )
+
+
+def _turned(placement: Placement) -> bool:
+    """Whether the file holds [in, out] of a matrix y = x W."""
+    return placement.orientation == "in_out" and placement.kind != "embedding"
+
+
+def _slab(entry: TensorEntry, placement: Placement) -> tuple[int, ...]:
+    """Shape of what lies together in the file: the tensor, or one expert of it."""
+    if not placement.experts:
+        return entry.shape
+    if len(entry.shape) > 2:
+        return entry.shape[1:]
+    return (entry.shape[0] // placement.experts, entry.shape[1])
+
+
+def _part_in_slab(entry: TensorEntry, placement: Placement, part: Part) -> Part:
+    """The part with its axis counted in the slab."""
+    return dataclasses.replace(
+        part, axis=part.axis - (len(entry.shape) - len(_slab(entry, placement)))
+    )
+
+
+def _size(entry: TensorEntry, placement: Placement, part: Part | None) -> tuple[int, int]:
+    shape = list(_slab(entry, placement))
+    if part:
+        shape[_part_in_slab(entry, placement, part).axis] = part.size
+    rows, columns = shape[0], math.prod(shape[1:])
+    return (columns, rows) if _turned(placement) else (rows, columns)
+
+
+def _heads(
+    placement: Placement, part: Part | None, role: str, rows: int, columns: int
+) -> int | None:
+    if part is not None:
+        return part.heads
+    heads = placement.kv_heads if role in ("k", "v") else placement.heads
+    along = columns if role == "o" else rows
+    return heads if heads and role in ("q", "k", "v", "o") and along % heads == 0 else None
+
+
+def load(matrix: Matrix, reader: Reader) -> np.ndarray:
+    """The values as [out, in], float32 (float64 where the file holds that); maybe a view."""
+    return to_float(matrix.entry.dtype, _stored(matrix, reader))
+
+
+def blocks(matrix: Matrix, reader: Reader) -> Iterator[np.ndarray]:
+    """The values in pieces of at most BLOCK elements along the longer side, which is the rows.
+
+    A whole tensor whose longer side is the slower one in the file is read piece by piece; of any
+    other the stored bytes are held at once, never their float64 values.
+    """
+    short = min(matrix.rows, matrix.columns)
+    step = max(BLOCK // short, 1)
+    entry = matrix.entry
+    slow = entry.shape[0]
+    if matrix.part is None and matrix.stacked is None and slow * short == entry.parameters:
+        for start in range(0, slow, step):
+            stop = min(start + step, slow)
+            patterns = read_patterns(entry, reader, start * short, stop * short)
+            yield to_float(entry.dtype, patterns.reshape(-1, short))
+        return
+    stored = _stored(matrix, reader)
+    tall = stored if matrix.rows >= matrix.columns else stored.T
+    for start in range(0, len(tall), step):
+        yield to_float(entry.dtype, tall[start : start + step])
+
+
+def _stored(matrix: Matrix, reader: Reader) -> np.ndarray:
+    """The stored patterns as [out, in]."""
+    entry, placement = matrix.entry, matrix.placement
+    slab = _slab(entry, placement)
+    size = math.prod(slab)
+    first = (matrix.stacked or 0) * size
+    array = read_patterns(entry, reader, first, first + size).reshape(slab)
+    if matrix.part is not None:
+        array = take(array, _part_in_slab(entry, placement, matrix.part))
+    array = array.reshape(array.shape[0], -1)
+    return array.T if _turned(placement) else array
+
+
+def to_float(dtype: str, patterns: np.ndarray) -> np.ndarray:
+    """Patterns as float32, which holds every value of the dtype; F64 as float64."""
+    if dtype == "BF16":
+        return (patterns.astype(np.uint32) << 16).view(np.float32)
+    if dtype == "F16":
+        return patterns.view(np.float16).astype(np.float32)
+    if dtype in ("F32", "F64"):
+        return patterns.view(f"f{patterns.dtype.itemsize}")
+    values: np.ndarray = top(dtype).values.astype(np.float32)[patterns]
+    return values
+
+
+def head_view(matrix: Matrix, values: np.ndarray) -> np.ndarray:
+    """The values of q, k, v or o as (heads, head size, width of the model).
+
+    Raises BadOption where the number of heads is not known.
+    """
+    if matrix.heads is None:
+        raise BadOption(f"{show_plain(matrix.name)}: how many heads it has is not known.")
+    along = values.T if matrix.role == "o" else values
+    return along.reshape(matrix.heads, -1, along.shape[1])
+
+
+def coverage(
+    checkpoint: Checkpoint, measured: Sequence[Matrix], skipped: Sequence[Skipped]
+) -> Coverage:
+    """How much the measured matrices are of all that were asked for; `skipped` may name pieces."""
+    entries = {show_plain(entry.name): entry for entry in checkpoint.tensors}
+    sizes: dict[str, int] = {}
+    for matrix in measured:
+        name = show_plain(matrix.entry.name)
+        sizes[name] = sizes.get(name, 0) + matrix.rows * matrix.columns
+    missing = {s.name if s.name in entries else s.name.rpartition("[")[0] for s in skipped}
+    total = [entries[name] for name in sizes.keys() | missing if name in entries]
+    whole = [name for name in sizes if name not in missing]
+    return Coverage(
+        tensors_total=len(total),
+        tensors_measured=len(whole),
+        # of packed tensors the values they stand for count, not the words they are packed in
+        parameters_total=sum(max(e.parameters, sizes.get(show_plain(e.name), 0)) for e in total),
+        parameters_measured=sum(sizes.values()),
+        bytes_total=sum(e.bytes for e in total),
+        bytes_read=sum(entries[name].bytes for name in sizes),
+        skipped=tuple(skipped),
+    )
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within it linear algebra uses one thread a call: matrices side by side are faster."""
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        yield

@@ -1,0 +1,111 @@
+"""Singular values of a matrix, and the measures that follow from them.
+
+Measures take singular values in descending order; all but `condition` are unchanged by scaling
+and by zeros added at the end.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from inspector.errors import NotEnoughData
+
+FLOOR = 1e-7  # relative to the largest: below it, singular values from a Gram matrix are rounding
+
+
+def singular_values(matrix: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rank"]:
+    """Singular values in float64, descending, from the Gram matrix of the shorter side.
+
+    Relative error 1e-6 at 1.5e-6 of the largest, 1e-3 at 5e-8 of it. Raises NotEnoughData when
+    the matrix is empty or holds NaN or infinities.
+    """
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    return of_gram(gram([tall], tall.shape[1]))
+
+
+def gram(
+    blocks: Iterable[Float[np.ndarray, "some side"]], side: int
+) -> Float[np.ndarray, "side side"]:
+    """Sum of blockᵀ block in float64; only its lower triangle (in Fortran order) is meant."""
+    total = np.zeros((side, side), order="F")
+    for block in blocks:
+        wide = block.astype(np.float64, copy=False)
+        # of a C-ordered block dsyrk is given the transpose, which it can take without a copy
+        if wide.flags.c_contiguous:
+            total = scipy.linalg.blas.dsyrk(
+                1.0, wide.T, beta=1.0, c=total, trans=0, lower=1, overwrite_c=1
+            )
+        else:
+            total = scipy.linalg.blas.dsyrk(
+                1.0, wide, beta=1.0, c=total, trans=1, lower=1, overwrite_c=1
+            )
+    return total
+
+
+def of_gram(total: Float[np.ndarray, "side side"]) -> Float[np.ndarray, " side"]:
+    """Singular values, descending, from the lower triangle of a Gram matrix, which is used up."""
+    if total.size == 0:
+        raise NotEnoughData("A matrix without entries has no singular values.")
+    if not np.isfinite(total.trace()):
+        raise NotEnoughData("The matrix holds NaN or infinite values, or its squares overflow.")
+    eigenvalues = scipy.linalg.eigh(
+        total, lower=True, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd"
+    )
+    singular: np.ndarray = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
+    return singular
+
+
+def stable_rank(singular: Float[np.ndarray, " rank"]) -> float:
+    """Sum of squared singular values over the largest squared.
+
+    In [1, rank]; 1: one direction carries all; rank: all directions weigh the same.
+    Source: Rudelson & Vershynin 2007.
+    """
+    return float(np.square(_scaled(singular)).sum())
+
+
+def participation(singular: Float[np.ndarray, " rank"]) -> float:
+    """Participation ratio: (sum of squared singular values)² over the sum of their 4th powers.
+
+    In [1, rank]; rank: all directions weigh the same. Source: Bell & Dean 1970.
+    """
+    energy = np.square(_scaled(singular))
+    return float(energy.sum() ** 2 / np.square(energy).sum())
+
+
+def effective_rank(singular: Float[np.ndarray, " rank"]) -> float:
+    """Exponential of the entropy of the singular values over their sum.
+
+    In [1, rank]. Source: Roy & Vetterli 2007. Other tools take squares: `effective_rank_energy`.
+    """
+    return _exp_entropy(_scaled(singular))
+
+
+def effective_rank_energy(singular: Float[np.ndarray, " rank"]) -> float:
+    """Exponential of the entropy of the squared singular values over their sum.
+
+    In [1, rank], never above `effective_rank`.
+    """
+    return _exp_entropy(np.square(_scaled(singular)))
+
+
+def condition(singular: Float[np.ndarray, " rank"]) -> float | None:
+    """Largest over smallest singular value, at least 1; None where the smallest is rounding."""
+    scaled = _scaled(singular)
+    return float(1 / scaled[-1]) if scaled[-1] > FLOOR else None
+
+
+def _scaled(singular: Float[np.ndarray, " rank"]) -> Float[np.ndarray, " rank"]:
+    """Over the largest, so that squares neither overflow nor vanish."""
+    if singular.size == 0 or not 0 < singular[0] < math.inf:
+        raise NotEnoughData("The matrix is empty, all zero or not finite: it has no spectrum.")
+    scaled: np.ndarray = singular / singular[0]
+    return scaled
+
+
+def _exp_entropy(weights: Float[np.ndarray, " rank"]) -> float:
+    shares = weights[weights > 0] / weights.sum()
+    return math.exp(-float(shares @ np.log(shares)))

@@ -10,9 +10,13 @@ import math
 from functools import cache
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float
 
-MARGIN = 3.3  # Tracy-Widom units beyond the edge: under 1 in 1000 largest values of noise lie there
+# Tracy-Widom units beyond the edge. 3.3 would be p = .001 for a known std; with the std from the
+# median 3.3 flags .005 of noise of 128 x 128 and 4 flags .002, while a signal of 1.5 times the
+# visible size is found in 39 of 40 draws of 256 x 256 with either.
+MARGIN = 4.0
 ANGLES = 4096  # points of the quadrature, which converges geometrically: 64 would do
 
 
@@ -138,3 +142,33 @@ def _spread(values: np.ndarray, masses: np.ndarray) -> float:
     mean = float(masses @ values)
     shares = values / mean
     return math.exp(-float(masses @ (shares * np.log(shares))))
+
+
+def draw(rows: int, columns: int, rng: np.random.Generator) -> Float[np.ndarray, " rank"]:
+    """Singular values, descending, of one Gaussian matrix of that shape with standard deviation 1.
+
+    From the bidiagonal matrix that has the same singular values, so in time short². Values below
+    1e-8 of the largest are rounding. Source: Dumitriu & Edelman 2002.
+    """
+    short, long = sorted((rows, columns))
+    diagonal = np.sqrt(rng.chisquare(np.arange(long, long - short, -1)))
+    beside = np.sqrt(rng.chisquare(np.arange(short - 1, 0, -1)))
+    squares = np.square(diagonal)
+    squares[1:] += np.square(beside)
+    eigenvalues = scipy.linalg.eigvalsh_tridiagonal(
+        squares, diagonal[:-1] * beside, lapack_driver="sterf", check_finite=False
+    )
+    singular: np.ndarray = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
+    return singular
+
+
+def distance(singular: Float[np.ndarray, " rank"], rows: int, columns: int, std: float) -> float:
+    """Largest gap between the spectrum's distribution and that of noise with that std, in [0, 1].
+
+    About 1 / shorter side on noise. The Kolmogorov-Smirnov distance to Marchenko & Pastur 1967.
+    """
+    short, long = sorted((rows, columns))
+    ascending = np.square(singular[::-1] / std) / long
+    expected = bulk_distribution(ascending, short / long)
+    steps = np.arange(short + 1) / short
+    return float(max(np.max(steps[1:] - expected), np.max(expected - steps[:-1])))

@@ -119,6 +119,18 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "info",
         "Its size or tails differ from tensors of the same role: look at it first.",
     ),
+    # the spectra
+    "SP-SKIPPED": (
+        "error",
+        "Look at the values first: `inspector tensor` shows where they are not finite.",
+    ),
+    # quantisation
+    "QT-PACKED": ("info", "Its numbers are those of the values the codes stand for."),
+    "QT-SCALE": (
+        "error",
+        "Fetch the missing tensors: codes without their scale are not weights.",
+    ),
+    "QT-UNREAD": ("warning", "Judge the checkpoint it was made from: these codes are not read."),
     # the names
     "AR-OTHER": (
         "info",

@@ -6,12 +6,14 @@ and by zeros added at the end.
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from inspector.errors import NotEnoughData
+from inspector.errors import BadOption, NotEnoughData
+from inspector.results import show_plain
 
 FLOOR = 1e-7  # relative to the largest: below it, singular values from a Gram matrix are rounding
 
@@ -22,12 +24,14 @@ def singular_values(matrix: Float[np.ndarray, "rows columns"]) -> Float[np.ndarr
     Relative error 1e-6 at 1.5e-6 of the largest, 1e-3 at 5e-8 of it. Raises NotEnoughData when
     the matrix is empty or holds NaN or infinities.
     """
+    if matrix.size == 0:
+        raise NotEnoughData("A matrix without entries has no singular values.")
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     return of_gram(gram([tall], tall.shape[1]))
 
 
 def gram(
-    blocks: Iterable[Float[np.ndarray, "some side"]], side: int
+    blocks: Iterable[Float[np.ndarray, "_ side"]], side: int
 ) -> Float[np.ndarray, "side side"]:
     """Sum of blockᵀ block in float64; only its lower triangle (in Fortran order) is meant."""
     total = np.zeros((side, side), order="F")
@@ -47,14 +51,49 @@ def gram(
 
 def of_gram(total: Float[np.ndarray, "side side"]) -> Float[np.ndarray, " side"]:
     """Singular values, descending, from the lower triangle of a Gram matrix, which is used up."""
-    if total.size == 0:
-        raise NotEnoughData("A matrix without entries has no singular values.")
-    if not np.isfinite(total.trace()):
-        raise NotEnoughData("The matrix holds NaN or infinite values, or its squares overflow.")
+    _check(float(total.trace()))
     eigenvalues = scipy.linalg.eigh(
         total, lower=True, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd"
     )
     singular: np.ndarray = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
+    return singular
+
+
+def _check(trace: float) -> None:
+    if not math.isfinite(trace):
+        raise NotEnoughData("The matrix holds NaN or infinite values, or its squares overflow.")
+
+
+def use_gpu(device: str) -> bool:
+    """Whether to work on a GPU; BadOption when one is asked for and there is none.
+
+    Without a driver of NVIDIA torch is not imported, which takes seconds.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise BadOption(f"--device {show_plain(device)}: give auto, cpu or cuda.")
+    there = False
+    if device != "cpu" and Path("/dev/nvidiactl").exists():
+        import torch
+
+        there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise BadOption("--device cuda: there is no CUDA device here. Give --device cpu.")
+    return there
+
+
+def on_gpu(
+    blocks: Iterable[Float[np.ndarray, "_ side"]], side: int
+) -> Float[np.ndarray, " side"]:
+    """Singular values, descending, as `of_gram(gram(blocks))` gives them, computed on the GPU."""
+    import torch
+
+    total = torch.zeros((side, side), dtype=torch.float64, device="cuda")
+    for block in blocks:
+        wide = torch.from_numpy(np.ascontiguousarray(block)).to("cuda").to(torch.float64)
+        total.addmm_(wide.T, wide)
+    _check(float(total.trace()))
+    eigenvalues = torch.linalg.eigvalsh(total).flip(0).clamp_min(0.0)
+    singular: np.ndarray = eigenvalues.sqrt().cpu().numpy()
     return singular
 
 

@@ -12,9 +12,11 @@ from inspector.errors import BadOption
 from inspector.results import Coverage, Skipped, show_plain
 from inspector.weights.architecture import Placement
 from inspector.weights.checkpoint import Checkpoint, Reader
+from inspector.weights.codes import Packed
 from inspector.weights.formats import FORMATS, UNREADABLE, top
 from inspector.weights.header import TensorEntry
-from inspector.weights.layouts import Part, take
+from inspector.weights.layouts import Part, take, take_expert
+from inspector.weights.packed import find_packed, packed_placements, read_packed
 from inspector.weights.scan import choose, read_patterns
 
 KINDS = ("weight", "embedding", "other")
@@ -28,10 +30,13 @@ class Matrix:
     `rows` are outputs and `columns` inputs, whatever the file's orientation; of an embedding
     vocabulary and width. `heads` is how many lie along the rows of q, k and v and along the
     columns of o; None where unknown. `stacked` is the index of the expert in a tensor of many.
+    `shape` is that of the whole tensor: where `packed`, of the values its codes stand for.
     """
 
     name: str
     entry: TensorEntry
+    shape: tuple[int, ...]
+    packed: Packed | None
     placement: Placement
     part: Part | None
     stacked: int | None
@@ -52,16 +57,19 @@ def matrices(
     found: list[Matrix] = []
     skipped: list[Skipped] = []
     placements = checkpoint.architecture.placements
+    packed = find_packed(checkpoint)
+    unpacked = packed_placements(checkpoint, packed)
     for entry in choose(checkpoint.tensors, where):
-        placement = placements[entry.name]
-        if why := _why_not(entry, placement):
+        codes = packed.get(entry.name)
+        if why := _why_not(entry, placements[entry.name], codes):
             skipped.append(Skipped(name=show_plain(entry.name), reason=why))
         else:
-            found.extend(_pieces(entry, placement))
+            placement = unpacked.get(entry.name, placements[entry.name])
+            found.extend(_pieces(entry, placement, codes))
     return found, skipped
 
 
-def _why_not(entry: TensorEntry, placement: Placement) -> str | None:
+def _why_not(entry: TensorEntry, placement: Placement, packed: Packed | None) -> str | None:
     """Why a tensor is no matrix to be judged; None when it is one."""
     if why := entry.unreadable or UNREADABLE.get(entry.dtype):
         return why
@@ -73,22 +81,27 @@ def _why_not(entry: TensorEntry, placement: Placement) -> str | None:
         return "a vector or a number, not a matrix"
     if 0 in entry.shape:
         return "it holds no values"
+    if packed is not None:
+        return packed.problem
     if FORMATS[entry.dtype].kind != "float":
         return f"{entry.dtype} values are codes or indices, not weights"
     return None
 
 
-def _pieces(entry: TensorEntry, placement: Placement) -> Iterator[Matrix]:
+def _pieces(entry: TensorEntry, placement: Placement, packed: Packed | None) -> Iterator[Matrix]:
+    shape = packed.shape if packed else entry.shape
     stacked: Sequence[int | None] = range(placement.experts) if placement.experts else [None]
     for index in stacked:
         for part in placement.parts or (None,):
-            rows, columns = _size(entry, placement, part)
+            rows, columns = _size(shape, placement, part)
             labels = [] if index is None else [f"expert {index}"]
             labels += [] if part is None else [part.role]
             role = part.role if part else placement.role
             yield Matrix(
                 name=f"{entry.name}[{', '.join(labels)}]" if labels else entry.name,
                 entry=entry,
+                shape=shape,
+                packed=packed,
                 placement=placement,
                 part=part,
                 stacked=index,
@@ -108,27 +121,25 @@ def _turned(placement: Placement) -> bool:
     return placement.orientation == "in_out" and placement.kind != "embedding"
 
 
-def _slab(entry: TensorEntry, placement: Placement) -> tuple[int, ...]:
+def _slab(shape: tuple[int, ...], placement: Placement) -> tuple[int, ...]:
     """Shape of what lies together in the file: the tensor, or one expert of it."""
     if not placement.experts:
-        return entry.shape
-    if len(entry.shape) > 2:
-        return entry.shape[1:]
-    return (entry.shape[0] // placement.experts, entry.shape[1])
+        return shape
+    if len(shape) > 2:
+        return shape[1:]
+    return (shape[0] // placement.experts, shape[1])
 
 
-def _part_in_slab(entry: TensorEntry, placement: Placement, part: Part) -> Part:
+def _part_in_slab(shape: tuple[int, ...], placement: Placement, part: Part) -> Part:
     """The part with its axis counted in the slab."""
-    return dataclasses.replace(
-        part, axis=part.axis - (len(entry.shape) - len(_slab(entry, placement)))
-    )
+    return dataclasses.replace(part, axis=part.axis - (len(shape) - len(_slab(shape, placement))))
 
 
-def _size(entry: TensorEntry, placement: Placement, part: Part | None) -> tuple[int, int]:
-    shape = list(_slab(entry, placement))
+def _size(shape: tuple[int, ...], placement: Placement, part: Part | None) -> tuple[int, int]:
+    slab = list(_slab(shape, placement))
     if part:
-        shape[_part_in_slab(entry, placement, part).axis] = part.size
-    rows, columns = shape[0], math.prod(shape[1:])
+        slab[_part_in_slab(shape, placement, part).axis] = part.size
+    rows, columns = slab[0], math.prod(slab[1:])
     return (columns, rows) if _turned(placement) else (rows, columns)
 
 
@@ -144,20 +155,22 @@ def _heads(
 
 def load(matrix: Matrix, reader: Reader) -> np.ndarray:
     """The values as [out, in], float32 (float64 where the file holds that); maybe a view."""
-    return to_float(matrix.entry.dtype, _stored(matrix, reader))
+    stored = _stored(matrix, reader)
+    return stored if matrix.packed else to_float(matrix.entry.dtype, stored)
 
 
 def blocks(matrix: Matrix, reader: Reader) -> Iterator[np.ndarray]:
     """The values in pieces of at most BLOCK elements along the longer side, which is the rows.
 
     A whole tensor whose longer side is the slower one in the file is read piece by piece; of any
-    other the stored bytes are held at once, never their float64 values.
+    other the stored bytes (of codes the values) are held at once, never float64 values.
     """
     short = min(matrix.rows, matrix.columns)
     step = max(BLOCK // short, 1)
     entry = matrix.entry
     slow = entry.shape[0]
-    if matrix.part is None and matrix.stacked is None and slow * short == entry.parameters:
+    whole = matrix.part is None and matrix.stacked is None and matrix.packed is None
+    if whole and slow * short == entry.parameters:
         for start in range(0, slow, step):
             stop = min(start + step, slow)
             patterns = read_patterns(entry, reader, start * short, stop * short)
@@ -166,18 +179,24 @@ def blocks(matrix: Matrix, reader: Reader) -> Iterator[np.ndarray]:
     stored = _stored(matrix, reader)
     tall = stored if matrix.rows >= matrix.columns else stored.T
     for start in range(0, len(tall), step):
-        yield to_float(entry.dtype, tall[start : start + step])
+        piece = tall[start : start + step]
+        yield piece if matrix.packed else to_float(entry.dtype, piece)
 
 
 def _stored(matrix: Matrix, reader: Reader) -> np.ndarray:
-    """The stored patterns as [out, in]."""
-    entry, placement = matrix.entry, matrix.placement
-    slab = _slab(entry, placement)
-    size = math.prod(slab)
-    first = (matrix.stacked or 0) * size
-    array = read_patterns(entry, reader, first, first + size).reshape(slab)
+    """The stored patterns as [out, in]; of a packed tensor the values."""
+    entry, placement, shape = matrix.entry, matrix.placement, matrix.shape
+    slab = _slab(shape, placement)
+    if matrix.packed is not None:
+        array = read_packed(matrix.packed, reader, matrix.stacked if len(shape) > 2 else None)
+        if matrix.stacked is not None and len(shape) == 2:
+            array = take_expert(array, placement.experts or 1, matrix.stacked)
+    else:
+        size = math.prod(slab)
+        first = (matrix.stacked or 0) * size
+        array = read_patterns(entry, reader, first, first + size).reshape(slab)
     if matrix.part is not None:
-        array = take(array, _part_in_slab(entry, placement, matrix.part))
+        array = take(array, _part_in_slab(shape, placement, matrix.part))
     array = array.reshape(array.shape[0], -1)
     return array.T if _turned(placement) else array
 

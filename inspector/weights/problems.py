@@ -131,6 +131,13 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "Fetch the missing tensors: codes without their scale are not weights.",
     ),
     "QT-UNREAD": ("warning", "Judge the checkpoint it was made from: these codes are not read."),
+    # pruning
+    "PR-NOENERGY": ("warning", "The matrix does nothing: find out whether it was ever trained."),
+    "PR-NM": ("info", "Run it with kernels for that pattern: it has been pruned to it already."),
+    "PR-NM-BROKEN": (
+        "warning",
+        "Prune those groups too: kernels for the pattern would drop values or refuse the matrix.",
+    ),
     # the names
     "AR-OTHER": (
         "info",

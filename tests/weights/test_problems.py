@@ -10,7 +10,7 @@ from inspector.results import SEVERITIES
 from inspector.weights.problems import PROBLEMS
 
 ROOT = Path(__file__).resolve().parents[2]
-ID = re.compile(r"(?:ST|IX|PK|CF|WT|AR|RT)-[A-Z0-9-]+")
+ID = re.compile(r"[A-Z]{2}-[A-Z0-9-]+")
 TABLE = Path("inspector/weights/problems.py")
 DOCUMENT = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
 ROWS = {  # id -> (severity, meaning, remedy)

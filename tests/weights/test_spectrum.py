@@ -56,7 +56,9 @@ def test_every_number_stands_beside_that_of_noise(tmp_path: Path) -> None:
     assert found["low"].verdict == "structured"
     assert found["low"].rank == 8
     assert found["low"].condition is None
-    for record in found.values():
+    assert found["low"].alpha is None
+    for name in ("noise", "spiked"):
+        record = found[name]
         assert record.alpha_noise_low <= record.alpha_noise <= record.alpha_noise_high
         assert record.stable_rank_noise == pytest.approx(96 / (1 + 0.5**0.5) ** 2, rel=0.1)
 

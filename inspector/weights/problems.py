@@ -89,9 +89,11 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "Copy the file into the directory if you trust what the link leads to.",
     ),
     "CF-CAP": ("warning", "No real config is so large: fetch it again."),
+    "CF-UNREADABLE": ("warning", "Mend its permissions, or wait for the server to be well again."),
     "CF-CODE": ("warning", "The config asks a loader to run code: read that code before loading."),
     "CF-RANGE": ("warning", "The config states sizes no model has: fetch it again."),
     # the values
+    "RM-VERSION": ("info", "Fetch the files, or ask a server that states an ETag."),
     "WT-NAN": (
         "error",
         "Training diverged or the file is damaged: go back to an earlier checkpoint.",
@@ -137,6 +139,27 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "PR-NM-BROKEN": (
         "warning",
         "Prune those groups too: kernels for the pattern would drop values or refuse the matrix.",
+    ),
+    # comparing
+    "CP-SKIPPED": ("warning", "Nothing is said about this tensor: see why, and look at it alone."),
+    "CP-NOTFINITE": ("warning", "Only pairs of finite values are compared: look at the others."),
+    "CP-BROKEN": (
+        "error",
+        "Do not use the tuned model: training or a cast to a narrower dtype broke these values.",
+    ),
+    "CP-SPECTRUM": ("warning", "Its other numbers hold; the rank of its change is not known."),
+    "WT-UNTRAINED": (
+        "warning",
+        "Nothing was learnt here: train it, or do not use what it computes.",
+    ),
+    "WT-FRESH": ("warning", "Its answers are chance: load trained weights before you use it."),
+    "WT-PADDED": (
+        "info",
+        "Rows of no word of their own: leave them out of statistics over the vocabulary.",
+    ),
+    "WT-SYMMETRY": (
+        "warning",
+        "Equal units get equal gradients and stay equal: draw them at random, then train.",
     ),
     # the names
     "AR-OTHER": (

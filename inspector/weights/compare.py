@@ -1,0 +1,314 @@
+"""Two checkpoints tensor by tensor: what stayed, what changed, and what kind of change it is."""
+
+import dataclasses
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from inspector.engine import Progress, no_progress, ordered_map
+from inspector.errors import CheckpointError
+from inspector.results import Coverage, Finding, Records, Skipped, show_plain
+from inspector.weights import lineage
+from inspector.weights.architecture import Placement
+from inspector.weights.change import Change, Measure, why_not
+from inspector.weights.checkpoint import Checkpoint, Reader
+from inspector.weights.drift import (
+    CLASSES,
+    by_layer,
+    by_role,
+    classify,
+    drift,
+    size_of_change,
+    verdict,
+)
+from inspector.weights.header import TensorEntry
+from inspector.weights.matrices import one_blas_thread
+from inspector.weights.pairs import Pair, SideBySide, runs
+from inspector.weights.problems import Log
+from inspector.weights.scan import choose
+from inspector.weights.tensor_change import STATUSES, TensorChange, alone, record
+
+MOST = 20  # tensors listed by how far they moved
+UNLIKE = 0.5  # relative change from which the bytes are looked for under other names
+
+
+def compare(
+    base: Checkpoint,
+    tuned: Checkpoint,
+    where: str | None = None,
+    progress: Progress = no_progress,
+    workers: int | None = None,
+) -> Records[TensorChange]:
+    """Every tensor of two checkpoints: same, changed and how, added, removed, renamed, reshaped.
+
+    `where` is a regular expression on names. Tensors of files known to be equal are not read, equal
+    tensors are read and not decoded; both checkpoints are read in large pieces only. `progress` is
+    called with bytes of the base. What cannot be compared is named in the coverage.
+    """
+    with base.reader() as base_reader, tuned.reader() as tuned_reader:
+        work = _Work(base, tuned, where)
+        work.match(base_reader, tuned_reader)
+        todo = runs(work.pairs)
+        total = sum(pair.base.bytes for pair in work.pairs)
+        done = 0
+        each = _Each(work, base_reader, tuned_reader)
+        with one_blas_thread():
+            for run, results in zip(todo, ordered_map(each, todo, workers), strict=True):
+                for pair, result in zip(run, results, strict=True):
+                    work.take(pair, result)
+                    done += pair.base.bytes
+                    progress(done, total, show_plain(pair.tuned.name, 60))
+        work.look_for_copies(base_reader, tuned_reader)
+        return work.result(where, each.bytes_read)
+
+
+class _Each:
+    """What a thread does with a run of pairs: a change each, or why there is none."""
+
+    def __init__(self, work: "_Work", base: Reader, tuned: Reader) -> None:
+        self._work, self._base, self._tuned = work, base, tuned
+        self._mine = threading.local()
+        self._sides: list[SideBySide] = []
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read by all threads."""
+        return sum(side.bytes_read for side in self._sides)
+
+    def __call__(self, run: Sequence[Pair]) -> list[Change | str]:
+        if not hasattr(self._mine, "side"):
+            self._mine.side = SideBySide(self._base, self._tuned)
+            self._sides.append(self._mine.side)
+        self._mine.side.look_ahead(run)
+        return [self._change(pair, self._mine.side) for pair in run]
+
+    def _change(self, pair: Pair, side: SideBySide) -> Change | str:
+        try:
+            if side.same_bytes(pair):
+                return Change(pair=pair, identical=True)
+            if (why := why_not(pair)) is not None:
+                return why
+            placement = self._work.placement(pair.tuned)
+            return Measure(self._base, self._tuned, side, pair, placement).change()
+        except CheckpointError as error:
+            return str(error)
+
+
+class _Work:
+    """Matches the tensors of both checkpoints and puts changes together into records."""
+
+    def __init__(self, base: Checkpoint, tuned: Checkpoint, where: str | None) -> None:
+        self._base, self._tuned = base, tuned
+        self._before, self._after = (_chosen(c, where) for c in (base, tuned))
+        self.pairs: list[Pair] = []
+        self._records: dict[str, TensorChange] = {}
+        self._removed: dict[str, TensorChange] = {}
+        self._changes: list[Change] = []
+        self._skipped: list[Skipped] = []
+        self._equal_files = _equal_files(base, tuned)
+        self._log = Log()
+
+    def placement(self, entry: TensorEntry) -> Placement:
+        """Where a tensor of the tuned checkpoint belongs."""
+        return self._tuned.architecture.placements[entry.name]
+
+    def match(self, base_reader: Reader, tuned_reader: Reader) -> None:
+        """Find what each tensor was before; what needs no reading gets its record at once."""
+        only_base = _less(self._before, self._after)
+        only_tuned = _less(self._after, self._before)
+        old = lineage.by_content(
+            [e for e in only_base.values() if e.unreadable is None],
+            [e for e in only_tuned.values() if e.unreadable is None],
+            base_reader,
+            tuned_reader,
+            once=True,
+        )
+        taken = set(old.values())
+        old |= lineage.by_prefix(
+            {n: e for n, e in only_base.items() if n not in taken},
+            {n: e for n, e in only_tuned.items() if n not in old},
+        )
+        for name, entry in self._after.items():
+            before = self._before.get(old.get(name, name))
+            if before is None:
+                self._records[name] = alone(entry, self.placement(entry), "added")
+            elif entry.unreadable or before.unreadable:
+                why = entry.unreadable or f"in the base: {before.unreadable}"
+                self._skipped.append(Skipped(name=show_plain(name), reason=why))
+            elif self._same_place(before, entry):
+                change = Change(pair=Pair(base=before, tuned=entry), identical=True)
+                self._records[name] = record(change, self.placement(entry))
+            else:
+                self.pairs.append(Pair(base=before, tuned=entry))
+        placements = self._base.architecture.placements
+        for name, entry in only_base.items():
+            if name not in old.values():
+                self._removed[name] = alone(entry, placements[name], "removed")
+
+    def _same_place(self, one: TensorEntry, other: TensorEntry) -> bool:
+        """Whether both are the same bytes of files known to be equal."""
+        return (one.file, other.file) in self._equal_files and (
+            (one.start, one.end, one.dtype, one.shape)
+            == (other.start, other.end, other.dtype, other.shape)
+        )
+
+    def take(self, pair: Pair, result: Change | str) -> None:
+        """Make the record of a change, or note why there is none."""
+        name = show_plain(pair.tuned.name)
+        if isinstance(result, str):
+            self._skipped.append(Skipped(name=name, reason=result))
+            self._log.add("CP-SKIPPED", name, f"not compared: {result}")
+            return
+        self._records[pair.tuned.name] = record(result, self.placement(pair.tuned))
+        self._changes.append(result)
+        d = result.difference
+        if d is not None and (d.base_not_finite or d.tuned_not_finite):
+            self._log.add(
+                "CP-BROKEN" if d.tuned_not_finite > d.base_not_finite else "CP-NOTFINITE",
+                name,
+                f"values that are not finite: {d.base_not_finite:,} in the base, "
+                f"{d.tuned_not_finite:,} in the tuned tensor; they are left out",
+                base=d.base_not_finite,
+                tuned=d.tuned_not_finite,
+            )
+        if result.no_spectrum is not None:
+            told = f"the difference has no spectrum: {result.no_spectrum}"
+            self._log.add("CP-SPECTRUM", name, told)
+
+    def look_for_copies(self, base_reader: Reader, tuned_reader: Reader) -> None:
+        """Say of added tensors, and of those with nothing left in common, whose bytes they hold."""
+        lost = [
+            self._after[name]
+            for name, r in self._records.items()
+            if r.status == "added" or (r.status == "changed" and (r.relative_change or 0) > UNLIKE)
+        ]
+        readable = [entry for entry in lost if entry.unreadable is None]
+        sources = [e for e in self._before.values() if e.unreadable is None]
+        found = lineage.by_content(sources, readable, base_reader, tuned_reader, once=False)
+        for name, source in found.items():
+            old = self._records[name]
+            told = f"{old.note} Its bytes are those of {show_plain(source)} in the base."
+            self._records[name] = dataclasses.replace(
+                old, renamed_from=source, pattern="copy", note=told
+            )
+
+    def result(self, where: str | None, bytes_read: int) -> Records[TensorChange]:
+        """The finished comparison: tensors of the tuned checkpoint in file order, then removed."""
+        found = [self._records[name] for name in self._after if name in self._records]
+        records = (*found, *self._removed.values())
+        for checkpoint in (self._base, self._tuned):
+            for name in checkpoint.changed():
+                self._log.add("WT-CHANGED", show_plain(name), "the file changed while it was read")
+        return Records(
+            command="compare",
+            record_type=TensorChange,
+            source=self._tuned.source(),
+            coverage=self._coverage(records, bytes_read),
+            summary={"where": where, "base": self._base.source(), **self._summary(records)},
+            records=records,
+            findings=(*_findings(self._base, self._tuned), *self._log.findings),
+        )
+
+    def _coverage(self, records: Sequence[TensorChange], bytes_read: int) -> Coverage:
+        skipped = [e for e in self._after.values() if e.name not in self._records]
+        measured = sum(record.parameters for record in records)
+        return Coverage(
+            tensors_total=len(records) + len(skipped),
+            tensors_measured=len(records),
+            parameters_total=measured + sum(e.parameters for e in skipped),
+            parameters_measured=measured,
+            bytes_total=sum(e.bytes for side in (self._before, self._after) for e in side.values()),
+            bytes_read=bytes_read,
+            skipped=tuple(self._skipped),
+        )
+
+    def _summary(self, records: Sequence[TensorChange]) -> dict[str, Any]:
+        counts = Counter(record.status for record in records)
+        statuses = {status: counts[status] for status in STATUSES}
+        kind = classify(records)
+        compared = [r for r in records if r.status not in ("added", "removed")]
+        moved = sorted(
+            (r for r in compared if r.relative_change),
+            key=lambda r: r.relative_change or 0.0,
+            reverse=True,
+        )
+        return {
+            "verdict": verdict(kind, records, statuses),
+            "class": kind,
+            "classes": CLASSES,
+            "size": size_of_change(compared),
+            "statuses": statuses,
+            "rounding_only": sum(r.rounding_only for r in records),
+            "layers": drift(compared, by_layer),
+            "roles": drift(compared, by_role),
+            "largest": [
+                {"name": show_plain(r.name), "relative_change": r.relative_change}
+                for r in moved[:MOST]
+            ],
+            "ulps": _ulps(self._changes),
+            "pieces": list(_pieces(self._changes)),
+            "equal_files": sorted(show_plain(tuned) for _, tuned in self._equal_files),
+        }
+
+
+def _chosen(checkpoint: Checkpoint, where: str | None) -> dict[str, TensorEntry]:
+    """The tensors to be compared by name; of a name that stands twice the one that can be read."""
+    return {e.name: checkpoint.tensor(e.name) for e in choose(checkpoint.tensors, where)}
+
+
+def _less(
+    some: Mapping[str, TensorEntry], others: Mapping[str, TensorEntry]
+) -> dict[str, TensorEntry]:
+    return {name: entry for name, entry in some.items() if name not in others}
+
+
+def _equal_files(base: Checkpoint, tuned: Checkpoint) -> set[tuple[str, str]]:
+    """(file of the base, file of the tuned) that are known to be equal without reading them."""
+    known = {
+        (base.stamps[header.file], header.sha256): header.file
+        for header in base.headers
+        if header.sha256 is not None
+    }
+    return {
+        (known[key], header.file)
+        for header in tuned.headers
+        if (key := (tuned.stamps[header.file], header.sha256)) in known
+    }
+
+
+def _findings(base: Checkpoint, tuned: Checkpoint) -> list[Finding]:
+    """What is wrong with either checkpoint; of the base said so, each told once."""
+    own = [*tuned.findings, *tuned.architecture.findings]
+    theirs = [
+        dataclasses.replace(finding, where=f"base: {finding.where}")
+        for finding in (*base.findings, *base.architecture.findings)
+        if finding not in own
+    ]
+    return [*own, *theirs]
+
+
+def _ulps(changes: Sequence[Change]) -> dict[str, dict[str, int]]:
+    """By format: how many values lie so many of its steps apart, over all tensors that differ."""
+    found: dict[str, Counter[str]] = {}
+    for change in changes:
+        if change.difference is not None:
+            found.setdefault(change.difference.unit, Counter()).update(change.difference.ulps)
+    return {
+        unit: dict(sorted(counts.items(), key=lambda item: int(item[0].split("-")[0])))
+        for unit, counts in found.items()
+    }
+
+
+def _pieces(changes: Sequence[Change]) -> Iterator[dict[str, Any]]:
+    """The spectra of the pieces of fused and stacked tensors."""
+    for change in changes:
+        for one in change.spectra:
+            if one.piece:
+                yield {
+                    "name": show_plain(change.pair.tuned.name + one.piece),
+                    "delta_stable_rank": one.spectrum.stable_rank,
+                    "delta_rank_estimate": one.spectrum.rank,
+                    "delta_rank_energy": one.spectrum.energy,
+                    "delta_rank_99": one.spectrum.rank_99,
+                }

@@ -1,0 +1,145 @@
+"""How far a model moved from another: by layer and role, and what kind of change that is."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from inspector.results import show_plain
+from inspector.weights.tensor_change import TensorChange
+
+CLASSES = {  # those of weightscope, and two that it has no word for
+    "identical": "The two models hold the same values.",
+    "rounding_only": "The two models differ by rounding alone: one was saved in a narrower dtype.",
+    "architecture_change": "Blocks, or tensors inside them, were added, removed or reshaped.",
+    "lora_like": "Low-rank updates were merged into the base.",
+    "targeted": "Part of the model was trained, the rest was left as it was.",
+    "continued_pretraining": "The whole model changed and is still recognisable: it was trained on "
+    "from the base, or both come from one ancestor.",
+    "full_retrain": "The two models share their shapes, not their values.",
+}
+SIZES = (  # mean relative change of the weight matrices, below which the word holds (modeldelta)
+    (0.015, "surgical"),
+    (0.05, "standard"),
+    (0.12, "heavy"),
+    (float("inf"), "extreme"),
+)
+LOW_RANK_SHARE = 0.9  # of changed matrices must be low-rank for the model to look so
+PART = 0.5  # of the parameters; fewer lie in changed tensors: targeted
+UNRELATED = 0.3  # median cosine of changed matrices, below which they have little in common
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far the tensors of one layer, role or kind moved; identical ones count with 0.
+
+    Relative changes are of single tensors: their mean, and the largest with its name, which is
+    None where nothing moved.
+    """
+
+    group: str
+    tensors: int
+    changed: int
+    rounding_only: int
+    mean_relative_change: float | None
+    largest_relative_change: float | None
+    largest: str | None
+
+
+def drift(
+    records: Iterable[TensorChange], group: Callable[[TensorChange], str | None]
+) -> list[Drift]:
+    """Drift of every group, in the order in which they first appear; None belongs to no group."""
+    groups: dict[str, list[TensorChange]] = {}
+    for record in records:
+        if (name := group(record)) is not None:
+            groups.setdefault(name, []).append(record)
+    return [_drift(name, members) for name, members in groups.items()]
+
+
+def _drift(name: str, members: Sequence[TensorChange]) -> Drift:
+    known = [(r.relative_change, r.name) for r in members if r.relative_change is not None]
+    most, where = max(known, default=(None, None))
+    return Drift(
+        group=name,
+        tensors=len(members),
+        changed=sum(r.status != "identical" for r in members),
+        rounding_only=sum(r.rounding_only for r in members),
+        mean_relative_change=statistics.fmean(v for v, _ in known) if known else None,
+        largest_relative_change=most,
+        largest=show_plain(where) if where is not None and most else None,
+    )
+
+
+def by_layer(record: TensorChange) -> str:
+    """The block a tensor belongs to; what stands outside all blocks is a group of its own."""
+    stack = f"{record.stack} " if record.stack else ""
+    return "outside the layers" if record.layer is None else f"{stack}layer {record.layer}"
+
+
+def by_role(record: TensorChange) -> str:
+    """Role and kind: a bias is not its matrix."""
+    return record.role if record.kind in ("weight", record.role) else f"{record.role} {record.kind}"
+
+
+def classify(records: Sequence[TensorChange]) -> str:
+    """The key of CLASSES that fits best."""
+    real = [r for r in records if r.kind != "buffer"]
+    compared = [r for r in real if r.status not in ("added", "removed")]
+    moved = [r for r in compared if r.changed_fraction != 0 or r.status == "reshaped"]
+    lost_or_new = [r for r in real if r.status in ("added", "removed", "reshaped")]
+    if any(r.layer is not None for r in lost_or_new):
+        return "architecture_change"
+    if not moved:
+        return "identical" if not lost_or_new else "targeted"
+    if all(r.rounding_only for r in moved):
+        return "rounding_only" if not lost_or_new else "targeted"
+    matrices = [r for r in moved if r.delta_rank_estimate is not None and not r.rounding_only]
+    low = [r for r in matrices if r.pattern == "low-rank update"]
+    quiet = [r for r in matrices if r.delta_rank_estimate == 0]
+    if low and len(low) >= LOW_RANK_SHARE * (len(matrices) - len(quiet)):
+        return "lora_like"
+    total = sum(r.parameters for r in compared)
+    if sum(r.parameters for r in moved) < PART * total:
+        return "targeted"
+    cosines = [r.cosine for r in matrices if r.cosine is not None]
+    if cosines and statistics.median(cosines) < UNRELATED:
+        return "full_retrain"
+    return "continued_pretraining"
+
+
+def size_of_change(records: Sequence[TensorChange]) -> dict[str, Any] | None:
+    """Mean relative change of the weight matrices and the word modeldelta has for that size."""
+    changes = [
+        r.relative_change
+        for r in records
+        if r.kind in ("weight", "embedding") and r.relative_change is not None
+    ]
+    if not changes:
+        return None
+    mean = statistics.fmean(changes)
+    return {
+        "mean_relative_change": mean,
+        "word": next(word for limit, word in SIZES if mean < limit),
+        "preset": "modeldelta: below .015 surgical, .05 standard, .12 heavy, else extreme",
+    }
+
+
+def verdict(kind: str, records: Sequence[TensorChange], statuses: Mapping[str, int]) -> str:
+    """What kind of change this is, in a sentence or two with its numbers."""
+    parts = [CLASSES[kind]]
+    low = [r for r in records if r.pattern == "low-rank update"]
+    if low:
+        ranks = sorted(r.delta_rank_estimate or 0 for r in low)
+        between = f"rank {ranks[0]}" if ranks[0] == ranks[-1] else f"ranks {ranks[0]}-{ranks[-1]}"
+        parts.append(f"{len(low)} matrices look like merged updates of {between}.")
+    rounded = sum(r.rounding_only for r in records)
+    if rounded and kind != "rounding_only":
+        parts.append(f"{rounded} tensors differ by rounding alone.")
+    size = size_of_change(records)
+    if size and kind not in ("identical", "rounding_only"):
+        parts.append(
+            f"Matrices changed by {size['mean_relative_change']:.2g} of their norm on average."
+        )
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.items() if count)
+    return f"{' '.join(parts)} ({counts})"

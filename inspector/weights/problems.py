@@ -161,6 +161,21 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "warning",
         "Equal units get equal gradients and stay equal: draw them at random, then train.",
     ),
+    # neurons and heads
+    "NU-DEAD": ("warning", "They compute nothing: see whether pruning or a failed load left them."),
+    "NU-CONSTANT": ("warning", "A constant initialisation that training never broke leaves these."),
+    "NU-PARALLEL": ("warning", "They compute the same up to a factor: one of each would do."),
+    "NU-CROWDED": ("warning", "The matrix has nearly collapsed to one direction: see its spectrum."),
+    "NU-DEAD-UNIT": (
+        "warning",
+        "These units can be removed; what a constant one adds belongs into the bias after it.",
+    ),
+    "NU-SATURATED": ("info", "Run the model on real inputs to see whether they ever change."),
+    "NU-DEAD-HEAD": ("warning", "The head can be removed without any change of the outputs."),
+    "NU-HEADS": ("info", "Put the right config.json beside the weights; matrices are judged."),
+    "NU-COPY": ("warning", "Find out whether the model was meant to hold the same thing twice."),
+    "NU-SUPER-WEIGHT": ("info", "Keep it exact when pruning or quantising, and check what it does."),
+    "NU-SKIPPED": ("error", "Look at the values first: `inspector tensor` shows what is wrong."),
     # the names
     "AR-OTHER": (
         "info",

@@ -10,10 +10,13 @@ from inspector.errors import NotEnoughData
 from inspector.weights import lineage, spectral
 from inspector.weights.architecture import Placement
 from inspector.weights.checkpoint import Reader
+from inspector.weights.codes import Packed
 from inspector.weights.delta import Comparison, DeltaSpectrum, Difference, delta_spectrum
 from inspector.weights.formats import FORMATS, UNREADABLE
+from inspector.weights.header import TensorEntry
 from inspector.weights.layouts import take, take_expert
-from inspector.weights.matrices import KINDS
+from inspector.weights.matrices import KINDS, to_float
+from inspector.weights.packed import read_packed
 from inspector.weights.pairs import ELEMENTS, Pair, SideBySide
 from inspector.weights.scan import read_patterns
 
@@ -56,12 +59,18 @@ class Measure:
     ) -> None:
         self._base, self._tuned, self._side = base, tuned, side
         self._pair, self._placement = pair, placement
-        self._comparison = Comparison(pair.base.dtype, pair.tuned.dtype)
+        self._comparison = (
+            Comparison("F32", "F32")
+            if pair.is_packed
+            else Comparison(pair.base.dtype, pair.tuned.dtype)
+        )
         self._rows_changed: int | None = None
 
     def change(self) -> Change:
         """The change of the pair, whose bytes are not the same."""
         pair = self._pair
+        if pair.is_packed:
+            return self._through_scales()
         n, compared = _common(pair)
         if not n:
             return Change(pair=pair, compared=compared, pattern=self._moved())
@@ -87,6 +96,18 @@ class Measure:
             pattern=pattern,
             factor=factor,
         )
+
+    def _through_scales(self) -> Change:
+        """Of quantised tensors the values are compared, in memory; no step is common to all."""
+        pair = self._pair
+        if pair.shapes[0] != pair.shapes[1]:
+            return Change(pair=pair, compared="nothing: the shapes of the values differ")
+        one = _values(pair.base, pair.base_codes, self._base)
+        other = _values(pair.tuned, pair.tuned_codes, self._tuned)
+        for start in range(0, one.size, ELEMENTS):
+            part = slice(start, start + ELEMENTS)
+            self._comparison.add(one[part].astype(np.float64), other[part].astype(np.float64))
+        return Change(pair=pair, difference=self._comparison.result())
 
     def _is_matrix(self) -> bool:
         pair = self._pair
@@ -203,10 +224,17 @@ class Measure:
 
 def why_not(pair: Pair) -> str | None:
     """Why the values of a pair cannot be compared; None when they can."""
-    for entry in (pair.base, pair.tuned):
-        if why := entry.unreadable or UNREADABLE.get(entry.dtype):
+    for entry, codes in ((pair.base, pair.base_codes), (pair.tuned, pair.tuned_codes)):
+        if why := UNREADABLE.get(entry.dtype) or (codes and codes.problem):
             return why
     return None
+
+
+def _values(entry: TensorEntry, codes: Packed | None, reader: Reader) -> np.ndarray:
+    """All values of a tensor, flat, quantised or not."""
+    if codes is not None:
+        return read_packed(codes, reader).ravel()
+    return to_float(entry.dtype, read_patterns(entry, reader, 0, entry.parameters)).ravel()
 
 
 def _common(pair: Pair) -> tuple[int, str]:

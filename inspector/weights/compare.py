@@ -1,10 +1,9 @@
 """Two checkpoints tensor by tensor: what stayed, what changed, and what kind of change it is."""
 
 import dataclasses
+import re
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from inspector.engine import Progress, no_progress, ordered_map
 from inspector.errors import CheckpointError
@@ -13,23 +12,17 @@ from inspector.weights import lineage
 from inspector.weights.architecture import Placement
 from inspector.weights.change import Change, Measure, why_not
 from inspector.weights.checkpoint import Checkpoint, Reader
-from inspector.weights.drift import (
-    CLASSES,
-    by_layer,
-    by_role,
-    classify,
-    drift,
-    size_of_change,
-    verdict,
-)
+from inspector.weights.codes import Packed
+from inspector.weights.drift import summary
 from inspector.weights.header import TensorEntry
 from inspector.weights.matrices import one_blas_thread
-from inspector.weights.pairs import Pair, SideBySide, runs
+from inspector.weights.packed import find_packed, packed_findings
+from inspector.weights.pairs import Pair, SideBySide, plain_name, runs
 from inspector.weights.problems import Log
 from inspector.weights.scan import choose
-from inspector.weights.tensor_change import STATUSES, TensorChange, alone, record
+from inspector.weights.tensor_change import TensorChange, alone, record
 
-MOST = 20  # tensors listed by how far they moved
+TELLING = re.compile(r"[0-9a-f]{32}|^[0-9]+ [0-9]+$")  # a hash; time and inode of a local file
 UNLIKE = 0.5  # relative change from which the bytes are looked for under other names
 
 
@@ -46,21 +39,25 @@ def compare(
     tensors are read and not decoded; both checkpoints are read in large pieces only. `progress` is
     called with bytes of the base. What cannot be compared is named in the coverage.
     """
-    with base.reader() as base_reader, tuned.reader() as tuned_reader:
-        work = _Work(base, tuned, where)
-        work.match(base_reader, tuned_reader)
-        todo = runs(work.pairs)
-        total = sum(pair.base.bytes for pair in work.pairs)
-        done = 0
+    work = _Work(base, tuned, where)
+    work.match()
+    todo = runs(work.pairs)
+    ahead = [pair for run in todo for pair in run]
+    total = sum(pair.base.bytes for pair in ahead)
+    done = 0
+    with (
+        base.reader([pair.base for pair in ahead]) as base_reader,
+        tuned.reader([pair.tuned for pair in ahead]) as tuned_reader,
+        one_blas_thread(),
+    ):
         each = _Each(work, base_reader, tuned_reader)
-        with one_blas_thread():
-            for run, results in zip(todo, ordered_map(each, todo, workers), strict=True):
-                for pair, result in zip(run, results, strict=True):
-                    work.take(pair, result)
-                    done += pair.base.bytes
-                    progress(done, total, show_plain(pair.tuned.name, 60))
-        work.look_for_copies(base_reader, tuned_reader)
-        return work.result(where, each.bytes_read)
+        for run, results in zip(todo, ordered_map(each, todo, workers), strict=True):
+            for pair, result in zip(run, results, strict=True):
+                work.take(pair, result)
+                done += pair.base.bytes
+                progress(done, total, show_plain(pair.tuned.name, 60))
+    work.look_for_copies()
+    return work.result(where, each.bytes_read)
 
 
 class _Each:
@@ -100,7 +97,9 @@ class _Work:
 
     def __init__(self, base: Checkpoint, tuned: Checkpoint, where: str | None) -> None:
         self._base, self._tuned = base, tuned
-        self._before, self._after = (_chosen(c, where) for c in (base, tuned))
+        self._base_codes, self._tuned_codes = find_packed(base), find_packed(tuned)
+        self._before = _chosen(base, where, self._base_codes)
+        self._after = _chosen(tuned, where, self._tuned_codes)
         self.pairs: list[Pair] = []
         self._records: dict[str, TensorChange] = {}
         self._removed: dict[str, TensorChange] = {}
@@ -113,17 +112,11 @@ class _Work:
         """Where a tensor of the tuned checkpoint belongs."""
         return self._tuned.architecture.placements[entry.name]
 
-    def match(self, base_reader: Reader, tuned_reader: Reader) -> None:
+    def match(self) -> None:
         """Find what each tensor was before; what needs no reading gets its record at once."""
         only_base = _less(self._before, self._after)
         only_tuned = _less(self._after, self._before)
-        old = lineage.by_content(
-            [e for e in only_base.values() if e.unreadable is None],
-            [e for e in only_tuned.values() if e.unreadable is None],
-            base_reader,
-            tuned_reader,
-            once=True,
-        )
+        old = self._by_content(only_base, only_tuned, once=True)
         taken = set(old.values())
         old |= lineage.by_prefix(
             {n: e for n, e in only_base.items() if n not in taken},
@@ -132,19 +125,25 @@ class _Work:
         for name, entry in self._after.items():
             before = self._before.get(old.get(name, name))
             if before is None:
-                self._records[name] = alone(entry, self.placement(entry), "added")
+                self._records[entry.name] = alone(entry, self.placement(entry), "added")
             elif entry.unreadable or before.unreadable:
                 why = entry.unreadable or f"in the base: {before.unreadable}"
-                self._skipped.append(Skipped(name=show_plain(name), reason=why))
-            elif self._same_place(before, entry):
-                change = Change(pair=Pair(base=before, tuned=entry), identical=True)
-                self._records[name] = record(change, self.placement(entry))
+                self._skipped.append(Skipped(name=show_plain(entry.name), reason=why))
             else:
-                self.pairs.append(Pair(base=before, tuned=entry))
+                pair = Pair(
+                    base=before,
+                    tuned=entry,
+                    base_codes=self._base_codes.get(before.name),
+                    tuned_codes=self._tuned_codes.get(entry.name),
+                )
+                if self._same_place(before, entry):
+                    self.take(pair, Change(pair=pair, identical=True))
+                else:
+                    self.pairs.append(pair)
         placements = self._base.architecture.placements
         for name, entry in only_base.items():
             if name not in old.values():
-                self._removed[name] = alone(entry, placements[name], "removed")
+                self._removed[name] = alone(entry, placements[entry.name], "removed")
 
     def _same_place(self, one: TensorEntry, other: TensorEntry) -> bool:
         """Whether both are the same bytes of files known to be equal."""
@@ -176,17 +175,27 @@ class _Work:
             told = f"the difference has no spectrum: {result.no_spectrum}"
             self._log.add("CP-SPECTRUM", name, told)
 
-    def look_for_copies(self, base_reader: Reader, tuned_reader: Reader) -> None:
+    def _by_content(
+        self, before: Mapping[str, TensorEntry], after: Mapping[str, TensorEntry], once: bool
+    ) -> dict[str, str]:
+        """New name -> old name where the bytes are the same; none where they cannot be read."""
+        try:
+            with self._base.reader() as base, self._tuned.reader() as tuned:
+                return lineage.by_content(before, after, base, tuned, once)
+        except CheckpointError as error:
+            self._log.add("CP-SKIPPED", "checkpoint", f"renamed tensors are not found: {error}")
+            return {}
+
+    def look_for_copies(self) -> None:
         """Say of added tensors, and of those with nothing left in common, whose bytes they hold."""
-        lost = [
-            self._after[name]
-            for name, r in self._records.items()
-            if r.status == "added" or (r.status == "changed" and (r.relative_change or 0) > UNLIKE)
-        ]
-        readable = [entry for entry in lost if entry.unreadable is None]
-        sources = [e for e in self._before.values() if e.unreadable is None]
-        found = lineage.by_content(sources, readable, base_reader, tuned_reader, once=False)
-        for name, source in found.items():
+        lost = {
+            entry.name: entry
+            for entry in self._after.values()
+            if (r := self._records.get(entry.name)) is not None
+            and (r.status == "added" or (r.status == "changed" and _is_unlike(r)))
+        }
+        sources = {entry.name: entry for entry in self._before.values()}
+        for name, source in self._by_content(sources, lost, once=False).items():
             old = self._records[name]
             told = f"{old.note} Its bytes are those of {show_plain(source)} in the base."
             self._records[name] = dataclasses.replace(
@@ -195,7 +204,8 @@ class _Work:
 
     def result(self, where: str | None, bytes_read: int) -> Records[TensorChange]:
         """The finished comparison: tensors of the tuned checkpoint in file order, then removed."""
-        found = [self._records[name] for name in self._after if name in self._records]
+        after = [entry.name for entry in self._after.values()]
+        found = [self._records[name] for name in after if name in self._records]
         records = (*found, *self._removed.values())
         for checkpoint in (self._base, self._tuned):
             for name in checkpoint.changed():
@@ -205,9 +215,17 @@ class _Work:
             record_type=TensorChange,
             source=self._tuned.source(),
             coverage=self._coverage(records, bytes_read),
-            summary={"where": where, "base": self._base.source(), **self._summary(records)},
+            summary={
+                "where": where,
+                "base": self._base.source(),
+                **summary(records, self._changes),
+                "equal_files": sorted(show_plain(tuned) for _, tuned in self._equal_files),
+            },
             records=records,
-            findings=(*_findings(self._base, self._tuned), *self._log.findings),
+            findings=(
+                *_findings(self._base, self._tuned, self._base_codes, self._tuned_codes),
+                *self._log.findings,
+            ),
         )
 
     def _coverage(self, records: Sequence[TensorChange], bytes_read: int) -> Coverage:
@@ -223,38 +241,21 @@ class _Work:
             skipped=tuple(self._skipped),
         )
 
-    def _summary(self, records: Sequence[TensorChange]) -> dict[str, Any]:
-        counts = Counter(record.status for record in records)
-        statuses = {status: counts[status] for status in STATUSES}
-        kind = classify(records)
-        compared = [r for r in records if r.status not in ("added", "removed")]
-        moved = sorted(
-            (r for r in compared if r.relative_change),
-            key=lambda r: r.relative_change or 0.0,
-            reverse=True,
-        )
-        return {
-            "verdict": verdict(kind, records, statuses),
-            "class": kind,
-            "classes": CLASSES,
-            "size": size_of_change(compared),
-            "statuses": statuses,
-            "rounding_only": sum(r.rounding_only for r in records),
-            "layers": drift(compared, by_layer),
-            "roles": drift(compared, by_role),
-            "largest": [
-                {"name": show_plain(r.name), "relative_change": r.relative_change}
-                for r in moved[:MOST]
-            ],
-            "ulps": _ulps(self._changes),
-            "pieces": list(_pieces(self._changes)),
-            "equal_files": sorted(show_plain(tuned) for _, tuned in self._equal_files),
-        }
+
+def _chosen(
+    checkpoint: Checkpoint, where: str | None, codes: Mapping[str, Packed]
+) -> dict[str, TensorEntry]:
+    """The tensors to be compared, by the name they have where nothing is quantised.
+
+    Of a name that stands twice the one that can be read.
+    """
+    chosen = {e.name: checkpoint.tensor(e.name) for e in choose(checkpoint.tensors, where)}
+    plain = {name: plain_name(entry, codes.get(name)) for name, entry in chosen.items()}
+    return {name if plain[name] in chosen else plain[name]: entry for name, entry in chosen.items()}
 
 
-def _chosen(checkpoint: Checkpoint, where: str | None) -> dict[str, TensorEntry]:
-    """The tensors to be compared by name; of a name that stands twice the one that can be read."""
-    return {e.name: checkpoint.tensor(e.name) for e in choose(checkpoint.tensors, where)}
+def _is_unlike(record: TensorChange) -> bool:
+    return record.relative_change is not None and record.relative_change > UNLIKE
 
 
 def _less(
@@ -264,11 +265,14 @@ def _less(
 
 
 def _equal_files(base: Checkpoint, tuned: Checkpoint) -> set[tuple[str, str]]:
-    """(file of the base, file of the tuned) that are known to be equal without reading them."""
+    """(file of the base, file of the tuned) that are known to be equal without reading them.
+
+    They are one file of this machine, or the versions their servers state are hashes of content.
+    """
     known = {
         (base.stamps[header.file], header.sha256): header.file
         for header in base.headers
-        if header.sha256 is not None
+        if header.sha256 is not None and TELLING.search(base.stamps[header.file].version)
     }
     return {
         (known[key], header.file)
@@ -277,38 +281,17 @@ def _equal_files(base: Checkpoint, tuned: Checkpoint) -> set[tuple[str, str]]:
     }
 
 
-def _findings(base: Checkpoint, tuned: Checkpoint) -> list[Finding]:
+def _findings(
+    base: Checkpoint,
+    tuned: Checkpoint,
+    base_codes: Mapping[str, Packed],
+    tuned_codes: Mapping[str, Packed],
+) -> list[Finding]:
     """What is wrong with either checkpoint; of the base said so, each told once."""
-    own = [*tuned.findings, *tuned.architecture.findings]
+    own = [*tuned.findings, *tuned.architecture.findings, *packed_findings(tuned_codes)]
     theirs = [
         dataclasses.replace(finding, where=f"base: {finding.where}")
-        for finding in (*base.findings, *base.architecture.findings)
+        for finding in (*base.findings, *base.architecture.findings, *packed_findings(base_codes))
         if finding not in own
     ]
     return [*own, *theirs]
-
-
-def _ulps(changes: Sequence[Change]) -> dict[str, dict[str, int]]:
-    """By format: how many values lie so many of its steps apart, over all tensors that differ."""
-    found: dict[str, Counter[str]] = {}
-    for change in changes:
-        if change.difference is not None:
-            found.setdefault(change.difference.unit, Counter()).update(change.difference.ulps)
-    return {
-        unit: dict(sorted(counts.items(), key=lambda item: int(item[0].split("-")[0])))
-        for unit, counts in found.items()
-    }
-
-
-def _pieces(changes: Sequence[Change]) -> Iterator[dict[str, Any]]:
-    """The spectra of the pieces of fused and stacked tensors."""
-    for change in changes:
-        for one in change.spectra:
-            if one.piece:
-                yield {
-                    "name": show_plain(change.pair.tuned.name + one.piece),
-                    "delta_stable_rank": one.spectrum.stable_rank,
-                    "delta_rank_estimate": one.spectrum.rank,
-                    "delta_rank_energy": one.spectrum.energy,
-                    "delta_rank_99": one.spectrum.rank_99,
-                }

@@ -2,11 +2,13 @@
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from inspector.results import show_plain
-from inspector.weights.tensor_change import TensorChange
+from inspector.weights.change import Change
+from inspector.weights.tensor_change import STATUSES, TensorChange
 
 CLASSES = {  # those of weightscope, and two that it has no word for
     "identical": "The two models hold the same values.",
@@ -25,6 +27,7 @@ SIZES = (  # mean relative change of the weight matrices, below which the word h
     (float("inf"), "extreme"),
 )
 LOW_RANK_SHARE = 0.9  # of changed matrices must be low-rank for the model to look so
+MOST = 20  # tensors listed by how far they moved
 PART = 0.5  # of the parameters; fewer lie in changed tensors: targeted
 UNRELATED = 0.3  # median cosine of changed matrices, below which they have little in common
 
@@ -143,3 +146,57 @@ def verdict(kind: str, records: Sequence[TensorChange], statuses: Mapping[str, i
         )
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items() if count)
     return f"{' '.join(parts)} ({counts})"
+
+
+def summary(records: Sequence[TensorChange], changes: Sequence[Change]) -> dict[str, Any]:
+    """What holds for the whole: verdict, class, counts, drift by layer and role, ULP counts."""
+    counts = Counter(record.status for record in records)
+    statuses = {status: counts[status] for status in STATUSES}
+    kind = classify(records)
+    compared = [r for r in records if r.status not in ("added", "removed")]
+    moved = sorted(
+        (r for r in compared if r.relative_change),
+        key=lambda r: r.relative_change or 0.0,
+        reverse=True,
+    )
+    return {
+        "verdict": verdict(kind, records, statuses),
+        "class": kind,
+        "classes": CLASSES,
+        "size": size_of_change(compared),
+        "statuses": statuses,
+        "rounding_only": sum(r.rounding_only for r in records),
+        "layers": drift(compared, by_layer),
+        "roles": drift(compared, by_role),
+        "largest": [
+            {"name": show_plain(r.name), "relative_change": r.relative_change} for r in moved[:MOST]
+        ],
+        "ulps": _ulps(changes),
+        "pieces": list(_pieces(changes)),
+    }
+
+
+def _ulps(changes: Sequence[Change]) -> dict[str, dict[str, int]]:
+    """By format: how many values lie so many of its steps apart, over all tensors that differ."""
+    found: dict[str, Counter[str]] = {}
+    for change in changes:
+        if change.difference is not None and not change.pair.is_packed:
+            found.setdefault(change.difference.unit, Counter()).update(change.difference.ulps)
+    return {
+        unit: dict(sorted(counts.items(), key=lambda item: int(item[0].split("-")[0])))
+        for unit, counts in found.items()
+    }
+
+
+def _pieces(changes: Sequence[Change]) -> Iterator[dict[str, Any]]:
+    """The spectra of the pieces of fused and stacked tensors."""
+    for change in changes:
+        for one in change.spectra:
+            if one.piece:
+                yield {
+                    "name": show_plain(change.pair.tuned.name + one.piece),
+                    "delta_stable_rank": one.spectrum.stable_rank,
+                    "delta_rank_estimate": one.spectrum.rank,
+                    "delta_rank_energy": one.spectrum.energy,
+                    "delta_rank_99": one.spectrum.rank_99,
+                }

@@ -15,8 +15,8 @@ LEAST_ALIKE = 2  # tensors that must share a change of prefix before it is belie
 
 
 def by_content(
-    sources: Sequence[TensorEntry],
-    targets: Sequence[TensorEntry],
+    sources: Mapping[str, TensorEntry],
+    targets: Mapping[str, TensorEntry],
     source_reader: Reader,
     target_reader: Reader,
     once: bool,
@@ -26,20 +26,22 @@ def by_content(
     A few bytes are sampled first, then all are compared. Among equals the source whose name is
     most alike is taken; with `once` each only one time.
     """
-    forms = {_form(entry) for entry in targets}
-    known: dict[bytes, list[TensorEntry]] = {}
-    for entry in sources:
-        if _form(entry) in forms and entry.bytes:
-            known.setdefault(_fingerprint(entry, source_reader), []).append(entry)
+    forms = {_form(entry) for entry in targets.values()}
+    known: dict[bytes, list[str]] = {}
+    for name, entry in sources.items():
+        if _form(entry) in forms and entry.bytes and not entry.unreadable:
+            known.setdefault(_fingerprint(entry, source_reader), []).append(name)
     found: dict[str, str] = {}
     side = SideBySide(source_reader, target_reader)
-    for target in targets if known else ():
-        alike = known.get(_fingerprint(target, target_reader), []) if target.bytes else []
-        for source in sorted(alike, key=lambda entry: -_likeness(entry.name, target.name)):
-            pair = Pair(base=source, tuned=target)
+    for name, entry in targets.items() if known else ():
+        if not entry.bytes or entry.unreadable:
+            continue
+        alike = known.get(_fingerprint(entry, target_reader), [])
+        for source in sorted(alike, key=lambda other: -_likeness(other, name)):
+            pair = Pair(base=sources[source], tuned=entry)
             side.look_ahead([pair])
             if side.same_bytes(pair):
-                found[target.name] = source.name
+                found[name] = source
                 if once:
                     alike.remove(source)
                 break
@@ -93,11 +95,12 @@ def by_prefix(
                 ends.setdefault(end, []).append(name)
         votes: Counter[tuple[str, str]] = Counter()
         for name, entry in right.items():
-            end = next((end for end in _ends(name) if end in ends), None)
-            for source in ends.get(end, ()) if end is not None else ():
+            shared = next((end for end in _ends(name) if end in ends), None)
+            if shared is None:
+                continue
+            for source in ends[shared]:
                 if left[source].shape == entry.shape:
-                    before = source.removesuffix(str(end)), name.removesuffix(str(end))
-                    votes[before] += 1
+                    votes[source.removesuffix(shared), name.removesuffix(shared)] += 1
         if not votes:
             break
         (old, new), count = votes.most_common(1)[0]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from inspector.weights.checkpoint import Reader
+from inspector.weights.codes import Packed
 from inspector.weights.formats import FORMATS, decode, pattern_dtype, top
 from inspector.weights.header import TensorEntry
 
@@ -16,10 +17,38 @@ RUN = 4 * READ  # bytes of neighbouring tensors that one thread takes on togethe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A tensor of the base and the tensor of the tuned checkpoint that it became."""
+    """A tensor of the base and the tensor of the tuned checkpoint that it became.
+
+    `base_codes` and `tuned_codes` say how to read what is quantised; None for plain values.
+    """
 
     base: TensorEntry
     tuned: TensorEntry
+    base_codes: Packed | None = None
+    tuned_codes: Packed | None = None
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether either is quantised."""
+        return self.base_codes is not None or self.tuned_codes is not None
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names that an unquantised checkpoint would have."""
+        return plain_name(self.base, self.base_codes), plain_name(self.tuned, self.tuned_codes)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of the values."""
+        return (
+            self.base_codes.shape if self.base_codes else self.base.shape,
+            self.tuned_codes.shape if self.tuned_codes else self.tuned.shape,
+        )
+
+
+def plain_name(entry: TensorEntry, codes: Packed | None) -> str:
+    """The name that an unquantised checkpoint would have for a tensor."""
+    return codes.plain_name if codes else entry.name
 
 
 def runs(pairs: Sequence[Pair]) -> list[tuple[Pair, ...]]:
@@ -58,7 +87,7 @@ class Window:
         if file != self._file or not self._start <= start <= stop <= self._stop:
             self._file = ""  # a failed read leaves nothing that may be taken for read
             last = max(stop, min(start + READ, ahead))
-            self._reader.read_into(file, start, memoryview(self._buffer)[: last - start])
+            self._reader.read_into(file, start, self._buffer.data[: last - start])
             self._file, self._start, self._stop = file, start, last
             self.bytes_read += last - start
         return self._buffer[start - self._start : stop - self._start]

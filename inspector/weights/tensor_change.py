@@ -1,6 +1,7 @@
 """The record of one tensor of a comparison: what became of it, in numbers and in a sentence."""
 
 import dataclasses
+import math
 
 from inspector.results import show_plain
 from inspector.weights.architecture import Placement
@@ -83,6 +84,7 @@ def alone(entry: TensorEntry, placement: Placement, status: str) -> TensorChange
 def record(change: Change, placement: Placement) -> TensorChange:
     """The record of a tensor that both checkpoints have."""
     base, tuned = change.pair.base, change.pair.tuned
+    old_name, new_name = change.pair.names
     d = change.difference
     top = largest(change)
     plain = TensorChange(
@@ -93,12 +95,12 @@ def record(change: Change, placement: Placement) -> TensorChange:
         rounding_only=d is not None and d.rounding_only,
         kind=placement.kind,
         stack=placement.stack,
-        renamed_from=base.name if base.name != tuned.name else None,
+        renamed_from=base.name if old_name != new_name else None,
         base_dtype=base.dtype,
         tuned_dtype=tuned.dtype,
-        base_shape=base.shape,
-        tuned_shape=tuned.shape,
-        parameters=tuned.parameters,
+        base_shape=change.pair.shapes[0],
+        tuned_shape=change.pair.shapes[1],
+        parameters=math.prod(change.pair.shapes[1]),
         pattern=pattern(change),
         note=note(change),
     )
@@ -114,18 +116,19 @@ def record(change: Change, placement: Placement) -> TensorChange:
         )
     if d is None or not d.n:
         return plain
+    packed = change.pair.is_packed
     return dataclasses.replace(
         plain,
         relative_change=d.relative_change,
         cosine=d.cosine,
         max_abs_change=d.largest,
-        ulp_median=d.ulp_median,
+        ulp_median=None if packed else d.ulp_median,
         changed_fraction=d.changed / d.n,
         delta_stable_rank=top.stable_rank if top else None,
         delta_rank_estimate=rank(change),
-        ulp_dtype=d.unit,
-        ulp_max=d.ulp_max,
-        relative_change_noise=d.relative_change_noise,
+        ulp_dtype=None if packed else d.unit,
+        ulp_max=None if packed else d.ulp_max,
+        relative_change_noise=None if packed else d.relative_change_noise,
         bias_shift=d.mean,
         rows_changed=change.rows_changed,
         delta_rank_energy=top.energy if top else None,
@@ -137,9 +140,9 @@ def record(change: Change, placement: Placement) -> TensorChange:
 def status(change: Change) -> str:
     """One of STATUSES; the first that holds of: renamed, reshaped, retyped, identical, changed."""
     base, tuned = change.pair.base, change.pair.tuned
-    if base.name != tuned.name:
+    if len(set(change.pair.names)) > 1:
         return "renamed"
-    if base.shape != tuned.shape:
+    if len(set(change.pair.shapes)) > 1:
         return "reshaped"
     if base.dtype != tuned.dtype:
         return "retyped"
@@ -171,12 +174,17 @@ def note(change: Change) -> str:
     """What became of the tensor, in plain sentences."""
     base, tuned = change.pair.base, change.pair.tuned
     parts = []
-    if base.name != tuned.name:
+    old_name, new_name = change.pair.names
+    shape, new_shape = change.pair.shapes
+    if old_name != new_name:
         parts.append(f"It was called {show_plain(base.name)}.")
     if base.dtype != tuned.dtype:
         parts.append(f"{base.dtype} became {tuned.dtype}.")
-    if base.shape != tuned.shape:
-        parts.append(f"Shape {list(base.shape)} became {list(tuned.shape)}.")
+    for which, codes in (("base", change.pair.base_codes), ("tuned", change.pair.tuned_codes)):
+        if codes is not None:
+            parts.append(f"The {which} tensor is quantised ({codes.scheme}).")
+    if shape != new_shape:
+        parts.append(f"Shape {list(shape)} became {list(new_shape)}.")
     if change.compared:
         parts.append(f"Compared: {change.compared}.")
     return " ".join([*parts, *_about_values(change)])
@@ -200,6 +208,9 @@ def _about_values(change: Change) -> list[str]:
         )
     if not d.changed:
         return [*found, "The values are the same."] if d.n else found
+    if change.pair.is_packed and d.relative_change:
+        ratio = -20 * math.log10(d.relative_change)
+        return [*found, f"Read through its scales, the difference lies {ratio:.1f} dB below it."]
     if d.rounding_only:
         size = "no step" if not d.ulp_max else "at most one step"
         told = f"Rounding alone: {size} of {d.unit} lies between any two values"

@@ -30,7 +30,7 @@ def key(checkpoint: Checkpoint, command: str, **options: Any) -> str:
         "version": versions()["inspector"],
         "command": command,
         "options": options,
-        "folder": str(checkpoint.folder.resolve()),
+        "folder": checkpoint.storage.place,
         "headers": [[header.file, header.sha256] for header in checkpoint.headers],
         "stamps": {name: dataclasses.asdict(stamp) for name, stamp in checkpoint.stamps.items()},
         "config": checkpoint.config,

@@ -4,41 +4,27 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
-import os
 import platform
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from inspector.errors import CheckpointError
 from inspector.results import Finding, Source, SourceFile, show_plain
-from inspector.weights import hub, index
+from inspector.weights import hub, index, remote
 from inspector.weights.architecture import Architecture, confirm_ties, place
 from inspector.weights.config import read_config
 from inspector.weights.header import SOFT_CAP, Header, TensorEntry, read_header
-from inspector.weights.index import INDEX_SUFFIX, PICKLE_SUFFIXES, Index
+from inspector.weights.index import INDEX_SUFFIX, MAIN_FILE, PICKLE_SUFFIXES, Index
 from inspector.weights.problems import Log, finding
+from inspector.weights.ranges import UNVERSIONED
+from inspector.weights.storage import ByteRange, LocalFolder, Stamp, Storage
+from inspector.weights.storage import Reader as Reader
 
 COMPARE = 2**20  # bytes of two tensors that are compared at a time
 DEMO = "demo:"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo"
-MAIN_FILE = "model.safetensors"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FileStamp:
-    """What tells whether a file is still the one that was opened."""
-
-    bytes: int
-    modified_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> "FileStamp":
-        """The stamp of a file's status."""
-        return cls(bytes=status.st_size, modified_ns=status.st_mtime_ns, inode=status.st_ino)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,14 +32,15 @@ class Checkpoint:
     """A checkpoint of which the headers have been read; tensor values are read on demand.
 
     `tensors` are in file order over all shards; `findings` are those of files, index and config
-    (those of the names are in `architecture.findings`).
+    (those of the names are in `architecture.findings`). `model` is as it was given, less the
+    credentials of a URL.
     """
 
     model: str
-    folder: Path
+    storage: Storage
     revision: str | None
     headers: tuple[Header, ...]
-    stamps: Mapping[str, FileStamp]
+    stamps: Mapping[str, Stamp]
     tensors: tuple[TensorEntry, ...]
     config: Mapping[str, Any] | None
     findings: tuple[Finding, ...]
@@ -73,7 +60,7 @@ class Checkpoint:
             return False
         if (first.dtype, first.shape) != (second.dtype, second.shape):
             return False
-        with self.reader() as reader:
+        with self.reader([first, second]) as reader:
             for begin in range(0, first.bytes, COMPARE):
                 length = min(COMPARE, first.bytes - begin)
                 parts = bytearray(length), bytearray(length)
@@ -119,112 +106,73 @@ class Checkpoint:
         )
 
     def changed(self) -> list[str]:
-        """Names of files that are no longer the ones that were opened."""
-        return [
-            name for name, stamp in self.stamps.items() if not _is_still(self.folder / name, stamp)
-        ]
+        """Names of files that are no longer the ones that were opened.
+
+        Of files far away those of which an answer said so; nobody is asked.
+        """
+        return self.storage.changed(self.stamps)
 
     @contextlib.contextmanager
-    def reader(self) -> Iterator["Reader"]:
-        """The open files; closed at the end. Raises CheckpointError when one has changed since."""
-        reader = Reader(self)
+    def reader(self, ahead: Sequence[TensorEntry] = ()) -> Iterator[Reader]:
+        """The open files; closed at the end. Raises CheckpointError when one has changed since.
+
+        `ahead` are the tensors that will be read, in about that order: far away, neighbours come
+        in one request and several requests are under way at once.
+        """
+        ranges = [ByteRange(entry.file, entry.start, entry.end) for entry in ahead]
+        reader = self.storage.reader(self.stamps, ranges)
         try:
             yield reader
         finally:
             reader.close()
 
 
-def _is_still(path: Path, stamp: FileStamp) -> bool:
-    try:
-        return FileStamp.of(path.stat()) == stamp
-    except OSError:
-        return False
-
-
-class Reader:
-    """Reads byte ranges of a checkpoint's files into the caller's buffer; for many threads."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
-        self._descriptors: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` with the bytes of `file` from `offset` on; raises CheckpointError."""
-        descriptor = self._descriptor(file)
-        filled = 0
-        while filled < len(buffer):
-            try:
-                count = os.preadv(descriptor, [buffer[filled:]], offset + filled)
-            except OSError as error:
-                raise CheckpointError(
-                    f"{show_plain(file)}: cannot be read at byte {offset + filled}: "
-                    f"{error.strerror}"
-                ) from None
-            if count == 0:
-                raise CheckpointError(
-                    f"{show_plain(file)}: ends at byte {offset + filled}: it changed while being "
-                    "read; open it again."
-                )
-            filled += count
-
-    def _descriptor(self, file: str) -> int:
-        with self._lock:
-            if file not in self._descriptors:
-                try:
-                    descriptor = os.open(self._checkpoint.folder / file, os.O_RDONLY)
-                except OSError as error:
-                    raise CheckpointError(
-                        f"{show_plain(file)}: cannot be opened: {error.strerror}"
-                    ) from None
-                if FileStamp.of(os.fstat(descriptor)) != self._checkpoint.stamps[file]:
-                    os.close(descriptor)
-                    raise CheckpointError(
-                        f"{show_plain(file)}: changed since it was opened; open it again."
-                    )
-                self._descriptors[file] = descriptor
-            return self._descriptors[file]
-
-    def close(self) -> None:
-        """Close every file."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
-
-
 def open_checkpoint(model: str | Path, max_header: int = SOFT_CAP) -> Checkpoint:
-    """Open a file, any shard, an index, a directory, `demo:NAME` or a Hub id (`owner/name@rev`).
+    """Open a file, any shard, an index, a directory, `demo:NAME`, a Hub id or a URL.
 
+    A Hub id (`owner/name[@revision]`) is fetched into the Hub's cache; http(s)://, s3://, gs://
+    and hf://owner/name[@revision] are read by byte ranges and leave nothing here.
     Reads headers, index and config.json only. Everything wrong with them is in `findings`.
     Raises CheckpointError, with the findings, when no tensor can be listed.
     """
+    model = str(model)
+    storage, named, revision = _locate(model)
+    with contextlib.closing(storage):
+        return _open(remote.shown(model), storage, named, revision, max_header)
+
+
+def _open(
+    model: str, storage: Storage, named: str | None, revision: str | None, max_header: int
+) -> Checkpoint:
     log = Log()
-    path, revision = _locate(str(model))
-    folder, files, shard_index = _files(path, log)
+    files, shard_index = _files(storage, named, model, log)
+    storage.expect([*files, "config.json"])
     headers, stamps = [], {}
     for file in files:
         try:
-            header, stamp = _read(file, max_header)
+            header, stamp = _read(storage, file, max_header)
         except OSError as error:  # one bad shard does not cost the others theirs
-            log.add("IX-UNREADABLE", file.name, f"the file cannot be read: {error.strerror}")
+            log.add("IX-UNREADABLE", file, f"the file cannot be read: {error.strerror}")
             continue
         headers.append(header)
-        stamps[file.name] = stamp
+        stamps[file] = stamp
         log.extend(header.findings)
+        if stamp.version.startswith(UNVERSIONED):
+            told = "the server states neither ETag nor date: a change while it is read shows only"
+            log.add("RM-VERSION", file, f"{told} in its size")
     entries = [entry for header in headers for entry in header.tensors]
     if shard_index:
         index.check_against_headers(shard_index, headers, entries, log)
     entries = index.mark_twice(entries, shard_index, log)
-    config = read_config(folder, log)
+    config = read_config(storage, log)
     if not entries and any(f.severity == "error" for f in log.findings):
         reasons = "; ".join(
             f"{f.where}: {f.statement}" for f in log.findings if f.severity == "error"
         )
-        raise CheckpointError(
-            f"{show_plain(str(model))}: nothing can be read. {reasons}", log.findings
-        )
+        raise CheckpointError(f"{show_plain(model)}: nothing can be read. {reasons}", log.findings)
     return Checkpoint(
-        model=str(model),
-        folder=folder,
+        model=model,
+        storage=storage,
         revision=revision,
         headers=tuple(headers),
         stamps=stamps,
@@ -234,8 +182,8 @@ def open_checkpoint(model: str | Path, max_header: int = SOFT_CAP) -> Checkpoint
     )
 
 
-def _locate(model: str) -> tuple[Path, str | None]:
-    """The local path of a model and its revision where it comes from the Hub."""
+def _locate(model: str) -> tuple[Storage, str | None, str | None]:
+    """(folder, file in it that is meant, revision) of a model."""
     if model.startswith(DEMO):
         folder = DEMO_FOLDER / model.removeprefix(DEMO)
         known = sorted(path.parent.name for path in DEMO_FOLDER.glob(f"*/{MAIN_FILE}"))
@@ -244,67 +192,73 @@ def _locate(model: str) -> tuple[Path, str | None]:
             raise CheckpointError(
                 f"{show_plain(model)}: there is no such demo model (known: {names})."
             )
-        return folder, None
+        return LocalFolder(folder), None, None
     if "\0" in model or not model.strip():
         raise CheckpointError("The model is an empty name. Give a path, a Hub id or demo:NAME.")
+    if remote.is_url(model):
+        return remote.locate(model)
     try:
         path = Path(model).expanduser()
+        if path.is_dir():
+            return LocalFolder(path), None, None
         if path.exists():
-            return path, None
+            return LocalFolder(path.parent), path.name, None
     except RuntimeError as error:  # ~somebody who is not known here
         raise CheckpointError(f"{show_plain(model)}: {error}") from None
     except OSError as error:  # a name longer than the file system takes
         raise CheckpointError(f"{show_plain(model)}: {error.strerror}.") from None
     if hub.is_hub_id(model) and not model.endswith(".safetensors"):
         folder = hub.fetch(model)
-        return folder, folder.name
+        return LocalFolder(folder), None, folder.name
     raise CheckpointError(
         f"{show_plain(model)}: there is no such file or directory. "
-        "Give a directory, a .safetensors file, an index, a Hub id (owner/name) or demo:NAME."
+        "Give a directory, a .safetensors file, an index, a URL, a Hub id (owner/name) or "
+        "demo:NAME."
     )
 
 
-def _files(path: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
-    """(directory, files to read, index followed) for a path that exists."""
+def _files(
+    storage: Storage, named: str | None, model: str, log: Log
+) -> tuple[list[str], Index | None]:
+    """(files to read, index followed) of a folder, or of a file in it."""
     try:
-        if path.is_dir():
-            return _directory(path, log)
-        if path.name.endswith(INDEX_SUFFIX):
-            return _indexed(path, log)
-        for candidate in sorted(path.parent.glob(f"*{INDEX_SUFFIX}")):
-            stated = index.read_index(candidate, Log())
-            if stated and path.name in stated.weight_map.values():
-                return _indexed(candidate, log)
+        names = storage.names()
+        if named is None:
+            return _directory(storage, names, log)
+        if named.endswith(INDEX_SUFFIX):
+            return _indexed(storage, named, log)
+        for candidate in names:
+            if candidate.endswith(INDEX_SUFFIX):
+                stated = index.read_index(storage, candidate, Log())
+                if stated and named in stated.weight_map.values():
+                    return _indexed(storage, candidate, log)
+        if not storage.is_file(named):
+            raise CheckpointError(f"{show_plain(model)}: is neither a file nor a directory.")
     except OSError as error:
-        raise CheckpointError(
-            f"{show_plain(str(path))}: cannot be read: {error.strerror}."
-        ) from None
-    if not path.is_file():
-        raise CheckpointError(f"{show_plain(str(path))}: is neither a file nor a directory.")
-    if path.suffix in PICKLE_SUFFIXES:
-        _refuse_pickles(path, [path.name])
-    return path.parent, [path], None
+        raise CheckpointError(f"{show_plain(model)}: cannot be read: {error.strerror}.") from None
+    if named.endswith(PICKLE_SUFFIXES):
+        _refuse_pickles(model, named, [named])
+    return [named], None
 
 
-def _directory(folder: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
-    names = sorted(p.name for p in folder.iterdir())
+def _directory(storage: Storage, names: list[str], log: Log) -> tuple[list[str], Index | None]:
+    label = storage.shown.rsplit("/", 1)[-1]
     named = [n for n in names if n.endswith(".safetensors")]
-    weights = [n for n in named if (folder / n).is_file()]
+    weights = [n for n in named if storage.is_file(n)]
     indexes = [n for n in names if n.endswith(INDEX_SUFFIX)]
     pickles = [n for n in names if n.endswith(PICKLE_SUFFIXES)]
-    inside = [n for n in weights if index.stays_inside(folder / n)]
+    inside = [n for n in weights if not storage.leads_out(n)]
     if not named and not indexes:
         if pickles:
-            _refuse_pickles(folder, pickles)
+            _refuse_pickles(storage.shown, label, pickles)
         raise CheckpointError(
-            f"{show_plain(str(folder))}: holds no .safetensors file. Give the directory that does."
+            f"{show_plain(storage.shown)}: holds no .safetensors file. Give the directory that "
+            "does."
         )
     if pickles:
         shown = [show_plain(n) for n in pickles[:20]]
-        log.add(
-            "PK-IGNORED", folder.name, f"{len(pickles)} pickle files are not opened", files=shown
-        )
-    read, stated = _chosen(folder, inside, indexes, log)
+        log.add("PK-IGNORED", label, f"{len(pickles)} pickle files are not opened", files=shown)
+    read, stated = _chosen(storage, label, inside, indexes, log)
     listed = set(stated.weight_map.values()) if stated else set()
     # what the index lists is told with the index
     for name in sorted(set(weights) - set(inside) - listed):
@@ -315,11 +269,11 @@ def _directory(folder: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
         log.add("IX-UNREADABLE", name, "the file is a broken link or no regular file")
     for name in sorted((set(inside) | (broken if followed else set())) - set(read)):
         log.add("IX-UNLISTED-SHARD", name, "the file is not part of the model and is not read")
-    return folder, [folder / name for name in read], stated
+    return read, stated
 
 
 def _chosen(
-    folder: Path, inside: list[str], indexes: list[str], log: Log
+    storage: Storage, label: str, inside: list[str], indexes: list[str], log: Log
 ) -> tuple[list[str], Index | None]:
     """Which files of a directory make up its model, and the index that says so."""
     if MAIN_FILE in inside:
@@ -328,49 +282,45 @@ def _chosen(
         return [MAIN_FILE], None
     if indexes:
         first = f"model{INDEX_SUFFIX}" if f"model{INDEX_SUFFIX}" in indexes else indexes[0]
-        _, paths, stated = _indexed(folder / first, log)
+        files, stated = _indexed(storage, first, log)
         # an index that cannot be used leaves the shards still worth showing
-        return ([path.name for path in paths], stated) if stated else (inside, None)
+        return (files, stated) if stated else (inside, None)
     if len(inside) > 1:
         told = f"{len(inside)} files and no index that says they belong together"
-        log.add("IX-NONE", folder.name, told)
+        log.add("IX-NONE", label, told)
     return inside, None
 
 
-def _indexed(path: Path, log: Log) -> tuple[Path, list[Path], Index | None]:
-    stated = index.read_index(path, log)
-    return path.parent, index.shards(path.parent, stated, log) if stated else [], stated
+def _indexed(storage: Storage, name: str, log: Log) -> tuple[list[str], Index | None]:
+    stated = index.read_index(storage, name, log)
+    return index.shards(storage, stated, log) if stated else [], stated
 
 
-def _refuse_pickles(path: Path, names: list[str]) -> None:
+def _refuse_pickles(model: str, where: str, names: list[str]) -> None:
     shown = ", ".join(show_plain(n, 60) for n in names[:3])
     problem = finding(
         "PK-PICKLE",
-        path.name,
+        where,
         f"only pickle files are here: {shown}",
         files=[show_plain(n) for n in names[:20]],
     )
-    raise CheckpointError(
-        f"{show_plain(str(path))}: {problem.statement}. {problem.remedy}", (problem,)
-    )
+    raise CheckpointError(f"{show_plain(model)}: {problem.statement}. {problem.remedy}", (problem,))
 
 
-def _read(path: Path, max_header: int) -> tuple[Header, FileStamp]:
+def _read(storage: Storage, file: str, max_header: int) -> tuple[Header, Stamp]:
     """Header and stamp of a file; raises OSError when it cannot be read."""
-    with path.open("rb") as file:
-        stamp = FileStamp.of(os.fstat(file.fileno()))
+    stamp = storage.stamp(file)
 
-        def read(offset: int, length: int) -> bytes:
-            file.seek(offset)
-            return file.read(length)
+    def read(offset: int, length: int) -> bytes:
+        return storage.read(file, offset, length)
 
-        return read_header(read, stamp.bytes, path.name, max_header), stamp
+    return read_header(read, stamp.bytes, file, max_header), stamp
 
 
 def no_model(model: str = "") -> Source:
     """The source of records that no file was read for."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return Source(model=model, revision=None, files=(), versions=versions(), when=now)
+    return Source(model=remote.shown(model), revision=None, files=(), versions=versions(), when=now)
 
 
 def versions() -> dict[str, str]:

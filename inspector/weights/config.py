@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from inspector.results import show_plain
-from inspector.weights.index import stays_inside
 from inspector.weights.problems import Log
+from inspector.weights.storage import Storage
 
 CAP = 1_000_000  # bytes
 MOST_LAYERS = 10_000
@@ -15,20 +14,24 @@ RUNS_CODE = ("auto_map", "trust_remote_code", "_attn_implementation_internal", "
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers")
 
 
-def read_config(folder: Path, log: Log) -> Mapping[str, Any] | None:
-    """The object in `folder`/config.json; None, with a finding, when there is none to be had."""
-    path = folder / "config.json"
-    if not path.is_file():
+def read_config(storage: Storage, log: Log) -> Mapping[str, Any] | None:
+    """The object in config.json; None, with a finding, when there is none to be had."""
+    if not storage.is_file("config.json"):
         log.add("CF-MISSING", "config.json", "there is no config.json: roles come from names alone")
         return None
-    if not stays_inside(path):
+    if storage.leads_out("config.json"):
         log.add("CF-TARGET", "config.json", "config.json is a link that leads out of the directory")
         return None
-    if (size := path.stat().st_size) > CAP:
-        log.add("CF-CAP", "config.json", f"config.json has {size:,} bytes, the limit is {CAP:,}")
-        return None
     try:
-        config = json.loads(path.read_bytes())
+        size = storage.stamp("config.json").bytes
+        if size > CAP:
+            told = f"config.json has {size:,} bytes, the limit is {CAP:,}"
+            log.add("CF-CAP", "config.json", told)
+            return None
+        config = json.loads(storage.read("config.json", 0, size))
+    except OSError as error:
+        log.add("CF-UNREADABLE", "config.json", f"config.json cannot be read: {error.strerror}")
+        return None
     except (ValueError, RecursionError) as error:
         log.add("CF-JSON", "config.json", f"config.json is not JSON: {show_plain(str(error))}")
         return None

@@ -11,8 +11,10 @@ from typing import Any
 from inspector.results import show_plain, worst
 from inspector.weights.header import Header, TensorEntry
 from inspector.weights.problems import Log
+from inspector.weights.storage import Storage
 
 LONGEST_FILE_NAME = 255  # bytes
+MAIN_FILE = "model.safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 INDEX_CAP = 64_000_000  # bytes; several times the largest published
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -27,45 +29,51 @@ class Index:
     total_size: Any
 
 
-def read_index(path: Path, log: Log) -> Index | None:
-    """The index at `path`; None, with a finding, when it maps no names to files."""
-    if not path.is_file() or not stays_inside(path):
-        log.add("IX-TARGET", path.name, "the index is no regular file of its directory")
-        return None
-    if (size := path.stat().st_size) > INDEX_CAP:
-        log.add("IX-CAP", path.name, f"the index has {size:,} bytes, the limit is {INDEX_CAP:,}")
+def read_index(storage: Storage, name: str, log: Log) -> Index | None:
+    """The index of that name; None, with a finding, when it maps no names to files."""
+    if not storage.is_file(name) or storage.leads_out(name):
+        log.add("IX-TARGET", name, "the index is no regular file of its directory")
         return None
     try:
-        document = json.loads(path.read_bytes())
+        if (size := storage.stamp(name).bytes) > INDEX_CAP:
+            log.add("IX-CAP", name, f"the index has {size:,} bytes, the limit is {INDEX_CAP:,}")
+            return None
+        document = json.loads(storage.read(name, 0, size))
+    except OSError as error:
+        log.add("IX-UNREADABLE", name, f"the index cannot be read: {error.strerror}")
+        return None
     except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, 4301 digits
-        log.add("IX-JSON", path.name, f"the index is not JSON: {show_plain(str(error))}")
+        log.add("IX-JSON", name, f"the index is not JSON: {show_plain(str(error))}")
         return None
     stated = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(stated, dict) or not stated or not _all_text(stated.values()):
-        log.add("IX-MAP", path.name, "`weight_map` does not map tensor names to file names")
+        log.add("IX-MAP", name, "`weight_map` does not map tensor names to file names")
         return None
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):
-        log.add("IX-NO-METADATA", path.name, "the index states no `metadata`")
+        log.add("IX-NO-METADATA", name, "the index states no `metadata`")
         metadata = {}
-    return Index(file=path.name, weight_map=stated, total_size=metadata.get("total_size"))
+    return Index(file=name, weight_map=stated, total_size=metadata.get("total_size"))
 
 
 def _all_text(values: Iterable[object]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def shards(folder: Path, index: Index, log: Log) -> list[Path]:
+def shards(storage: Storage, index: Index, log: Log) -> list[str]:
     """The files the index points to that are safe to open and are there, in name order."""
+    stated = sorted(Counter(index.weight_map.values()).items())
+    refused = {target: _refusal(storage, target) for target, _ in stated}
+    storage.expect([target for target, why in refused.items() if why is None])
     safe = []
-    for target, tensors in sorted(Counter(index.weight_map.values()).items()):
+    for target, tensors in stated:
         where = f"{index.file}: {show_plain(target)}"
-        if (why := _refusal(folder, target)) is not None:
+        if (why := refused[target]) is not None:
             id, statement = why
             log.add(
                 id, where, f"{statement}; {tensors} tensors are said to be in it", tensors=tensors
             )
-        elif not (folder / target).is_file():
+        elif not storage.is_file(target):
             log.add(
                 "IX-MISSING-SHARD",
                 where,
@@ -73,11 +81,11 @@ def shards(folder: Path, index: Index, log: Log) -> list[Path]:
                 tensors=tensors,
             )
         else:
-            safe.append(folder / target)
+            safe.append(target)
     return safe
 
 
-def _refusal(folder: Path, target: str) -> tuple[str, str] | None:
+def _refusal(storage: Storage, target: str) -> tuple[str, str] | None:
     """(finding id, reason) why an index target is not opened; None when it may be."""
     if re.search(r"[\0\\:\ud800-\udfff]", target) or target != Path(target).name:
         return "IX-TARGET", "the target is not a plain file name of this directory"
@@ -87,22 +95,9 @@ def _refusal(folder: Path, target: str) -> tuple[str, str] | None:
         return "IX-PICKLE", "the target is a pickle, which can run code when opened"
     if not target.endswith(".safetensors"):
         return "IX-TARGET", "the target is not a .safetensors file"
-    if not stays_inside(folder / target):
+    if storage.leads_out(target):
         return "IX-TARGET", "the target is a link that leads out of the directory"
     return None
-
-
-def stays_inside(path: Path) -> bool:
-    """Whether a file, links resolved, lies in its own directory or in its Hub cache's blobs."""
-    try:
-        folder, target = path.parent.resolve(), path.resolve()
-    except RuntimeError:  # links that lead round in a circle
-        return False
-    if target.is_relative_to(folder):
-        return True
-    return folder.parent.name == "snapshots" and target.is_relative_to(
-        folder.parent.parent / "blobs"
-    )
 
 
 def check_against_headers(

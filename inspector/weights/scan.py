@@ -67,9 +67,10 @@ def scan(
     """
     chosen = choose(checkpoint.tensors, where)
     work = _Work(checkpoint, chosen, channels)
-    total = sum(entry.bytes for entry in chosen if _why_not(entry) is None)
+    measurable = [entry for entry in chosen if _why_not(entry) is None]
+    total = sum(entry.bytes for entry in measurable)
     done = 0
-    with checkpoint.reader() as reader:
+    with checkpoint.reader(measurable) as reader:
         for measured in ordered_map(_Measure(reader), work.parts(), workers):
             work.take(measured, reader)
             done += _size(measured.part)

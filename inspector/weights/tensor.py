@@ -75,7 +75,7 @@ def view(
         raise CheckpointError(f"{show_plain(name)}: cannot be measured: {reason}.", found.findings)
     passes = _Passes(entry.parameters, progress)
     passes.done(1)
-    with checkpoint.reader() as reader:
+    with checkpoint.reader([entry]) as reader:
         histogram = _histogram(entry, reader, records[0], bins, passes)
         picture = _picture(entry, reader, passes)
     return TensorView(

@@ -42,7 +42,7 @@ def test_directory_any_shard_and_index_open_the_same(form: str, folder: Path) ->
         ("c", "model-2.safetensors"),
     ]
     assert checkpoint.findings == ()
-    assert checkpoint.folder == folder
+    assert checkpoint.storage.place == str(folder.resolve())
     assert checkpoint.revision is None
     assert checkpoint.config == {"model_type": "none"}
     assert open_checkpoint(str(path)).tensors == checkpoint.tensors

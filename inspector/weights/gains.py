@@ -16,6 +16,7 @@ from inspector.errors import CheckpointError
 from inspector.results import show_plain
 from inspector.weights.architecture import Placement
 from inspector.weights.checkpoint import Checkpoint, Reader
+from inspector.weights.formats import UNREADABLE
 from inspector.weights.matrices import Matrix
 from inspector.weights.scan import read_values
 from inspector.weights.sizes import known_type, text_config
@@ -73,18 +74,23 @@ class Gains:
         self._checkpoint = checkpoint
         self._family = known_type(text_config(config)) or known_type(config)
         self._norms: dict[tuple[str | None, int | None], dict[str, str]] = {}
+        self._of_stack: dict[str | None, set[str]] = {}
         for placement in checkpoint.architecture.placements.values():
             if placement.kind == "norm":
                 module = placement.name.rpartition(".")[0]
                 block = self._norms.setdefault((placement.stack, placement.layer), {})
                 block[module.rpartition(".")[2]] = placement.name
                 block[module] = placement.name
+                if placement.layer is not None:
+                    self._of_stack.setdefault(placement.stack, set()).update(block)
 
     def before(self, matrix: Matrix, reader: Reader) -> Gain | str:
         """The gains of the norm that feeds a matrix, or why there are none to be had."""
         try:
             name = self._name(matrix.placement)
             entry = self._checkpoint.tensor(name)
+            if why := entry.unreadable or UNREADABLE.get(entry.dtype):
+                return f"{show_plain(name)} cannot be read: {why}"
             if entry.parameters != matrix.columns:
                 return (
                     f"{show_plain(name)} has {entry.parameters} gains, it {matrix.columns} inputs"
@@ -117,12 +123,13 @@ class Gains:
             return norms[f"{t5[1]}.layer_norm"]
         if any(part in OTHER_SOURCES for part in parts):
             raise _NoNorm("of attention to the encoder it is not looked for")
-        pair = next((p for p in PAIRS if p[0] in norms), None)
+        # a block may lack its first norm, as that of ModernBERT does: all blocks tell the pair
+        pair = next((p for p in PAIRS if p[0] in self._of_stack.get(placement.stack, ())), None)
         last = self._norms.get((placement.stack, None), {}) | self._norms.get((None, None), {})
         if pair is None or not any(name in last for name in LAST_NORMS):
             raise _NoNorm("no norm right before it is known: post-norm, or norms without gains")
         if placement.role in ATTENTION:
-            return norms[pair[0]]
+            return self._known(norms, (pair[0],))
         if placement.role.startswith("expert") or placement.experts:
             pair = (pair[0], ("pre_feedforward_layernorm_2", *pair[1]))
         return self._known(norms, (*pair[1], *((pair[0],) if self._family in ONE_NORM else ())))
@@ -144,8 +151,8 @@ def row_losses(
     """Fraction of the energy lost when half of each row goes, by |w| and by |w| |gain|.
 
     First both of ||W||^2, then both of the same weighted with squared gains (None where that is
-    zero). Of an odd number of columns the larger part stays; ties go in proportion. Not all values
-    may be zero.
+    zero or past the range of float64). Of an odd number of columns the larger part stays; ties go
+    in proportion. Not all values may be zero.
     """
     gains = np.abs(gains).astype(values.dtype)
     lost, whole = np.zeros((2, 2)), np.zeros(2)  # of W and of the outputs, by |w| and by the proxy
@@ -155,11 +162,13 @@ def row_losses(
         sizes = np.abs(values[start : start + step])
         whole += _energies(sizes, gains)
         if half:
-            for way, scores in enumerate((sizes, sizes * gains)):
+            with np.errstate(over="ignore"):  # gains no norm has: what overflows is kept
+                proxy = sizes * gains
+            for way, scores in enumerate((sizes, proxy)):
                 ends = np.partition(scores, half - 1, axis=1)[:, half - 1]
                 lost[:, way] += _energies_below(scores, ends, half, sizes, gains)
     weights, outputs = (
-        (pair / total).tolist() if total else (None, None)
+        (pair / total).tolist() if 0 < total < np.inf else (None, None)
         for pair, total in zip(lost, whole.tolist(), strict=True)
     )
     return (*weights, *outputs)

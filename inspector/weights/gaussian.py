@@ -68,7 +68,8 @@ def mixed_energy_lost(
 
     def below(log_threshold: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
         scaled = np.exp(log_threshold)[:, None] / std
-        return (total - weights.sum() + erf(scaled / math.sqrt(2)) @ weights) / total
+        inside = erf(scaled / math.sqrt(2)) @ weights
+        return np.asarray((total - weights.sum() + inside) / total)
 
     wanted = np.array(sparsities, dtype=np.float64)
     low = np.full(len(wanted), math.log(std.min()) - 45)  # where fewer than 1e-19 are below

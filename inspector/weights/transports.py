@@ -280,12 +280,7 @@ class StoreTransport(Transport):
             listed = self._asked("ls", self._base, detail=True)
         except FileNotFoundError:
             return []
-        self._stamps = {
-            one["name"].rsplit("/", 1)[-1]: self._stamp(one)
-            for one in listed
-            if one["type"] == "file"
-        }
-        return sorted(self._stamps)
+        return sorted(one["name"].rsplit("/", 1)[-1] for one in listed if one["type"] == "file")
 
     def fetch(self, name: str, begin: int, buffer: memoryview, check: CheckStamp) -> int:
         """One range of an object."""

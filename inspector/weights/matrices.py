@@ -18,9 +18,11 @@ from inspector.weights.header import TensorEntry
 from inspector.weights.layouts import Part, take, take_expert
 from inspector.weights.packed import find_packed, packed_placements, read_packed
 from inspector.weights.scan import choose, read_patterns
+from inspector.weights.storage import LocalReader
 
 KINDS = ("weight", "embedding", "other")
-BLOCK = 2**22  # elements of a block: 32 MB as float64
+BLOCK = 2**21  # elements of a block: 16 MB as float64
+LARGE = 2**24  # bytes: a larger tensor that lies across the blocks is read in many small pieces
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,8 +164,8 @@ def load(matrix: Matrix, reader: Reader) -> np.ndarray:
 def blocks(matrix: Matrix, reader: Reader) -> Iterator[np.ndarray]:
     """The values in pieces of at most BLOCK elements along the longer side, which is the rows.
 
-    A whole tensor whose longer side is the slower one in the file is read piece by piece; of any
-    other the stored bytes (of codes the values) are held at once, never float64 values.
+    A whole tensor whose longer side is the slower one in the file is read piece by piece, and so is
+    any large one from a disk; of another the stored bytes (of codes the values) are held at once.
     """
     short = min(matrix.rows, matrix.columns)
     step = max(BLOCK // short, 1)
@@ -176,11 +178,27 @@ def blocks(matrix: Matrix, reader: Reader) -> Iterator[np.ndarray]:
             patterns = read_patterns(entry, reader, start * short, stop * short)
             yield to_float(entry.dtype, patterns.reshape(-1, short))
         return
+    if whole and entry.bytes > LARGE and isinstance(reader, LocalReader):
+        for start in range(0, entry.parameters // slow, step):
+            yield to_float(entry.dtype, _columns(entry, reader, start, start + step)).T
+        return
     stored = _stored(matrix, reader)
     tall = stored if matrix.rows >= matrix.columns else stored.T
     for start in range(0, len(tall), step):
         piece = tall[start : start + step]
         yield piece if matrix.packed else to_float(entry.dtype, piece)
+
+
+def _columns(entry: TensorEntry, reader: Reader, start: int, stop: int) -> np.ndarray:
+    """Patterns of some columns of a tensor, of which every row is a read of its own."""
+    rows = entry.shape[0]
+    columns = entry.parameters // rows
+    return np.stack(
+        [
+            read_patterns(entry, reader, row * columns + start, row * columns + min(stop, columns))
+            for row in range(rows)
+        ]
+    )
 
 
 def _stored(matrix: Matrix, reader: Reader) -> np.ndarray:

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 
 from inspector.errors import BadOption, NotEnoughData
 from inspector.results import show_plain
+from inspector.weights import lapack
 
 FLOOR = 1e-7  # relative to the largest: below it, singular values from a Gram matrix are rounding
 
@@ -33,29 +33,17 @@ def singular_values(matrix: Float[np.ndarray, "rows columns"]) -> Float[np.ndarr
 def gram(
     blocks: Iterable[Float[np.ndarray, "_ side"]], side: int
 ) -> Float[np.ndarray, "side side"]:
-    """Sum of blockᵀ block in float64; only its lower triangle (in Fortran order) is meant."""
-    total = np.zeros((side, side), order="F")
+    """Sum of blockᵀ block in float64; one triangle of it, which one is between us and `of_gram`."""
+    total = np.zeros((side, side))
     for block in blocks:
-        wide = block.astype(np.float64, copy=False)
-        # of a C-ordered block dsyrk is given the transpose, which it can take without a copy
-        if wide.flags.c_contiguous:
-            total = scipy.linalg.blas.dsyrk(
-                1.0, wide.T, beta=1.0, c=total, trans=0, lower=1, overwrite_c=1
-            )
-        else:
-            total = scipy.linalg.blas.dsyrk(
-                1.0, wide, beta=1.0, c=total, trans=1, lower=1, overwrite_c=1
-            )
+        lapack.add_gram(total, block.astype(np.float64, order="C", copy=False))
     return total
 
 
 def of_gram(total: Float[np.ndarray, "side side"]) -> Float[np.ndarray, " side"]:
-    """Singular values, descending, from the lower triangle of a Gram matrix, which is used up."""
+    """Singular values, descending, from a sum that `gram` made, which is used up."""
     _check(float(total.trace()))
-    eigenvalues = scipy.linalg.eigh(
-        total, lower=True, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd"
-    )
-    singular: np.ndarray = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
+    singular: np.ndarray = np.sqrt(np.maximum(lapack.eigenvalues(total)[::-1], 0.0))
     return singular
 
 
@@ -81,9 +69,7 @@ def use_gpu(device: str) -> bool:
     return there
 
 
-def on_gpu(
-    blocks: Iterable[Float[np.ndarray, "_ side"]], side: int
-) -> Float[np.ndarray, " side"]:
+def on_gpu(blocks: Iterable[Float[np.ndarray, "_ side"]], side: int) -> Float[np.ndarray, " side"]:
     """Singular values, descending, as `of_gram(gram(blocks))` gives them, computed on the GPU."""
     import torch
 

@@ -126,10 +126,12 @@ def test_values_of_every_float_format(tmp_path: Path) -> None:
     assert "no values" in reasons["f.weight"]
 
 
+@pytest.mark.parametrize("large", [10**9, 0])
 def test_a_matrix_larger_than_a_block_is_read_in_several(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    large: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(m, "BLOCK", 64)
+    monkeypatch.setattr(m, "LARGE", large)
     x = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
     for name, values in (("tall", x), ("wide", np.ascontiguousarray(x.T))):
         folder = tmp_path / name

@@ -1,6 +1,7 @@
 """Singular values by the Gram route and the measures on them, against numpy and small cases."""
 
 import math
+import threading
 
 import hypothesis.strategies as st
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as arrays
 
 from inspector.errors import BadOption, NotEnoughData
-from inspector.weights import spectral
+from inspector.weights import lapack, spectral
 
 MEASURES = (
     spectral.stable_rank,
@@ -50,6 +51,33 @@ def test_blocks_add_up_to_the_gram_of_the_whole() -> None:
     pieces = [matrix[:1], matrix[1:700], np.asfortranarray(matrix[700:])]
     whole = spectral.of_gram(spectral.gram([matrix], 24))
     np.testing.assert_allclose(spectral.of_gram(spectral.gram(pieces, 24)), whole, rtol=1e-12)
+
+
+def test_other_threads_go_on_while_eigenvalues_are_found() -> None:
+    """The interpreter's lock is free: a counting thread gets on during one long call."""
+    matrix = np.random.default_rng(0).standard_normal((900, 900))
+    counted = [0]
+    done = threading.Event()
+
+    def count() -> None:
+        while not done.is_set():
+            counted[0] += 1
+
+    thread = threading.Thread(target=count)
+    total = spectral.gram([matrix], 900)
+    thread.start()
+    before = counted[0]
+    spectral.of_gram(total)
+    meanwhile = counted[0] - before
+    done.set()
+    thread.join()
+    assert meanwhile > 10_000
+
+
+@pytest.mark.parametrize("wrong", [np.ones((3, 3), np.float32), np.asfortranarray(np.ones((3, 2)))])
+def test_arrays_of_another_layout_never_reach_lapack(wrong: np.ndarray) -> None:
+    with pytest.raises(TypeError, match="C-ordered"):
+        lapack.add_gram(np.zeros((wrong.shape[1], wrong.shape[1])), wrong)
 
 
 def test_float32_squares_do_not_overflow() -> None:

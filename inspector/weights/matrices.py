@@ -21,7 +21,7 @@ from inspector.weights.scan import choose, read_patterns
 from inspector.weights.storage import LocalReader
 
 KINDS = ("weight", "embedding", "other")
-BLOCK = 2**21  # elements of a block: 16 MB as float64
+BLOCK = 2**20  # elements of a block: 8 MB as float64
 LARGE = 2**24  # bytes: a larger tensor that lies across the blocks is read in many small pieces
 
 

@@ -15,8 +15,10 @@ from inspector.errors import NotEnoughData
 from inspector.weights import spectral
 
 LARGEST = 1e70  # sum of squares of a factor
-DRAWS = 16  # of random factors, for what independent ones would give
+DRAWS = 32  # of random factors, for what independent ones would give
 Factor = Float[np.ndarray, "size width"]
+OtherFactor = Float[np.ndarray, "size other_width"]
+AnyFactor = Float[np.ndarray, "_ _"]
 Root = Float[np.ndarray, "size size"]
 
 
@@ -71,7 +73,7 @@ def circuit(left: Root, right: Root, widths: tuple[int, int]) -> Circuit:
     )
 
 
-def copying(o: Factor, v: Factor) -> float | None:
+def copying(o: Factor, v: OtherFactor) -> float | None:
     """Copying score of OV: sum of its eigenvalues over the sum of their sizes, in [-1, 1].
 
     1: every direction is written back as it was read; -1: with its sign turned; about 0: noise.
@@ -113,7 +115,7 @@ def noise(size: int, left: int, right: int) -> Noise:
     )
 
 
-def cosine(first: tuple[Factor, Factor], second: tuple[Factor, Factor]) -> float | None:
+def cosine(first: tuple[AnyFactor, AnyFactor], second: tuple[AnyFactor, AnyFactor]) -> float | None:
     """Cosine between two products left ᵀ right as long vectors; None where one is all zero."""
     (a, b), (c, d) = ([f.astype(np.float64) for f in pair] for pair in (first, second))
     norms = [_squared(one, other) for one, other in ((a, b), (c, d))]
@@ -124,5 +126,5 @@ def cosine(first: tuple[Factor, Factor], second: tuple[Factor, Factor]) -> float
     return float(np.clip(inner / np.sqrt(norms[0] * norms[1]), -1.0, 1.0))
 
 
-def _squared(left: Factor, right: Factor) -> float:
+def _squared(left: Factor, right: OtherFactor) -> float:
     return float(np.sum((left @ left.T) * (right @ right.T)))

@@ -19,7 +19,6 @@ SAME_LENGTH = 0.01  # lengths this far apart, relatively, make a multiple of a r
 PROJECTIONS = 64
 IN_TREE = 8  # of them, by which neighbours are looked up
 MISSED = 1e-9  # chance that projections hide a pair that points the same way
-ROUNDING = 1e-12  # of cosines and projections
 QUERIES = 1024  # neighbours looked up at a time
 TRIES = 1000  # neighbours per row that may be looked at, and cosines that may disappoint, before
 COMPARISONS = 50  # the rows count as crowded
@@ -136,7 +135,7 @@ def _alike(
     """Groups of parallel rows; None when too many rows come near each other to try them all."""
     if matrix.shape[1] < 2:
         return ()  # one number has no direction
-    tolerance += ROUNDING
+    tolerance += (matrix.shape[1] + 2) * np.finfo(np.float64).eps  # rounding of cosines
     reach, bound = _reach(tolerance, IN_TREE), _reach(tolerance, PROJECTIONS)
     tree = scipy.spatial.cKDTree(near[:, :IN_TREE])
     leader = np.full(len(used), -1)

@@ -32,8 +32,9 @@ UNROTATED = ("bloom", "mpt", "t5", "mt5", "umt5", "longt5")  # positions are add
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Head:
-    """OV (what it reads and writes) and QK (what it compares) of one head, biases left out.
+    """OV (what it reads and writes) and QK (what it compares) of one head.
 
+    Biases and fixed factors of the scores, such as 1 / sqrt(head_dim), are left out.
     `*_norm` Frobenius norm, `*_norm_noise` the same if the two factors had nothing to do with
     each other; `*_top` largest singular value; ranks in [1, head_dim], `*_noise` those of Gaussian
     factors. `copying` in [-1, 1] (1: copies what it reads; noise: 0 with sd `copying_std_noise`).
@@ -82,7 +83,7 @@ class Attention:
     name: str
     group: Group
     q: Float[np.ndarray, "heads size width"]
-    k: Float[np.ndarray, "kv_heads size width"]
+    k: Float[np.ndarray, "kv_heads k_size k_width"]
     v: Float[np.ndarray, "kv_heads v_size v_width"]
     o: Float[np.ndarray, "heads o_size o_width"]
     normalised: bool
@@ -102,7 +103,7 @@ class Attention:
         """Whether QK exists."""
         return fits_qk(self.group)
 
-    def factors(self, which: str, head: int) -> tuple[circuits.Factor, circuits.Factor]:
+    def factors(self, which: str, head: int) -> tuple[circuits.AnyFactor, circuits.AnyFactor]:
         """The two factors of "ov" or "qk" of a head; the product is first ᵀ second."""
         kv_head = head // self.share
         if which == "ov":
@@ -113,12 +114,14 @@ class Attention:
 def attentions(found: Sequence[Matrix]) -> tuple[list[Group], list[Skipped]]:
     """Attentions all of whose matrices are there and whose heads are known; why others are not."""
     whole, skipped = [], []
-    for group in groups(found, "q", ("k", "v", "o")):
+    with_heads = {(m.stack, m.layer) for m in found if m.role == "q" and m.heads}
+    used = [  # of two factors of q only the second has heads
+        m for m in found if m.role != "q" or m.heads or (m.stack, m.layer) not in with_heads
+    ]
+    for group in groups(used, "q", ("k", "v", "o")):
         missing = [role for role in ("k", "v", "o") if role not in group]
         blind = [m for m in group.values() if m.heads is None]
         name = show_plain(group["q"].name)
-        if blind and group["q"].heads is None and missing:
-            continue  # the first of two factors of q
         if missing:
             reason = f"its {' and '.join(missing)} cannot be told or were not asked for"
             skipped.append(Skipped(name=name, reason=reason))
@@ -170,7 +173,8 @@ def read_attention(checkpoint: Checkpoint, reader: Reader, group: Group) -> Atte
         heads, size, _ = views[role].shape
         if gain.size in (size, heads * size):  # one for all heads, or one for each
             views[role] = views[role] * gain.reshape(-1, size, 1).astype(views[role].dtype)
-    return Attention(name=name, group=group, normalised=bool(gains), **views)
+    stated = text_config(checkpoint.config or {}).get("use_qk_norm") is True  # without gains
+    return Attention(name=name, group=group, normalised=bool(gains) or stated, **views)
 
 
 def _gains(checkpoint: Checkpoint, q: Matrix, start: str) -> Mapping[str, TensorEntry]:
@@ -248,7 +252,7 @@ class Roots:
     """Roots (see circuits.root) of the factors of all heads of an attention."""
 
     q: Float[np.ndarray, "heads size size"]
-    k: Float[np.ndarray, "kv_heads size size"]
+    k: Float[np.ndarray, "kv_heads k_size k_size"]
     v: Float[np.ndarray, "kv_heads v_size v_size"]
     o: Float[np.ndarray, "heads o_size o_size"]
 

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
@@ -97,8 +98,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if content is None:
             self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
             return
-        etag = f'"{hashlib.sha1(content).hexdigest()}"'
-        self._send(200, content, {"ETag": etag, "X-Repo-Commit": commit})
+        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if asked is None or not content:
+            self._send(200, content, headers)
+            return
+        part = content[int(asked[1]) : int(asked[2]) + 1]
+        span = f"bytes {asked[1]}-{int(asked[1]) + len(part) - 1}/{len(content)}"
+        self._send(206, part, {**headers, "Content-Range": span})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -236,6 +236,60 @@ def test_hostile_index_asks_for_nothing_else(hub: Hub, home: Path) -> None:
     assert hub.fetched() == {"model.safetensors.index.json", "config.json"}
 
 
+# ------------------------------------------------------------ read where it is
+@pytest.mark.parametrize("form", ["hf://{}", "{url}/{}", "{url}/{}/tree/main"])
+def test_read_by_ranges_and_nothing_is_kept(form: str, hub: Hub, home: Path) -> None:
+    result = opened(form.format("owner/sharded", url=hub.url), hub, home)
+    assert result.error is None
+    assert sorted(result.tensors) == ["a", "b", "c"]
+    assert result.findings == ["PK-IGNORED"]  # here the whole repository is in sight
+    assert result.revision == hub.commit("owner/sharded", "main")
+    assert hub.fetched() == {
+        "model-1.safetensors",
+        "model-2.safetensors",
+        "model.safetensors.index.json",
+        "config.json",
+    }
+    assert len(hub.requests) == 5  # the commit, then each file once
+    assert hub.tokens == {TOKEN}
+    assert not list(home.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["hf://owner/sharded@v1.0", "hf://owner/sharded@v1.0/model.safetensors", "hf://single"]
+    + ["hf://single/model.safetensors", "{url}/owner/sharded/blob/v1.0/model.safetensors"],
+)
+def test_revision_and_file_read_by_ranges(model: str, hub: Hub, home: Path) -> None:
+    result = opened(model.format(url=hub.url), hub, home)
+    assert (result.error, result.tensors) == (None, ["old"])
+    assert result.revision in {
+        hub.commit("owner/sharded", "v1.0"),
+        hub.commit("single", "main"),
+    }
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_refusal_by_ranges_is_one_clear_line(status: int, hub: Hub, home: Path) -> None:
+    hub.status, hub.echo_token = status, True
+    result = opened("hf://owner/sharded", hub, home)
+    assert result.error is not None
+    assert result.error.startswith("hf://owner/sharded: ")
+    assert "hf auth login" in result.error
+
+
+def test_pickles_and_hostile_index_by_ranges(hub: Hub, home: Path) -> None:
+    result = opened("hf://owner/pickles", hub, home)
+    assert result.findings == ["PK-PICKLE"]
+    assert hub.fetched() == set()
+    result = opened("hf://owner/hostile", hub, home)
+    assert result.findings == ["IX-NO-METADATA", "IX-TARGET"]
+    assert opened("hf://owner/sharded@gone", hub, home).error is not None
+    assert opened("hf://owner/none", hub, home).error is not None
+    offline = opened("hf://owner/sharded", hub, home, HF_HUB_OFFLINE="1")
+    assert offline.error is not None
+
+
 def test_what_a_hub_id_is() -> None:
     for good in ("gpt2", "owner/name", "a.b-c/d_e", "owner/name@v1.0", "o/n@refs/pr/1"):
         assert is_hub_id(good)

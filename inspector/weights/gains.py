@@ -58,11 +58,10 @@ OTHER_SOURCES = ("encoder_attn", "crossattention", "EncDecAttention")
 class Gain:
     """The gains of the norm of that name, one per input of the projection it feeds.
 
-    `less_one` says that the file holds the gain less one, which `values` has put right.
+    `values` are gains where the file holds them less one, too.
     """
 
     name: str
-    less_one: bool
     values: Float[np.ndarray, " columns"]
 
 
@@ -102,8 +101,7 @@ class Gains:
             return f"its norm cannot be read: {error}"
         if not np.isfinite(values).all():
             return f"{show_plain(name)} holds NaN or infinite values"
-        less_one = self._family in GAIN_LESS_ONE
-        return Gain(name=name, less_one=less_one, values=values + 1 if less_one else values)
+        return Gain(name=name, values=values + 1 if self._family in GAIN_LESS_ONE else values)
 
     def _name(self, placement: Placement) -> str:
         """The name of the norm; raises _NoNorm with the reason where none is known."""
@@ -160,13 +158,13 @@ def row_losses(
     step = max(ROWS // values.shape[1], 1)
     for start in range(0, len(values), step):
         sizes = np.abs(values[start : start + step])
-        whole += _energies(sizes, gains)
-        if half:
-            with np.errstate(over="ignore"):  # gains no norm has: what overflows is kept
-                proxy = sizes * gains
-            for way, scores in enumerate((sizes, proxy)):
-                ends = np.partition(scores, half - 1, axis=1)[:, half - 1]
-                lost[:, way] += _energies_below(scores, ends, half, sizes, gains)
+        with np.errstate(over="ignore"):  # gains no norm has: what overflows is kept
+            proxy = sizes * gains
+        for way, scores in enumerate((sizes, proxy)):
+            ends = np.partition(scores, half - 1, axis=1)[:, half - 1] if half else scores[:, 0] - 1
+            sums = _energies(scores, ends, half, sizes, gains)
+            lost[:, way] += sums[:2]
+        whole += sums[2:]
     weights, outputs = (
         (pair / total).tolist() if 0 < total < np.inf else (None, None)
         for pair, total in zip(lost, whole.tolist(), strict=True)
@@ -174,38 +172,35 @@ def row_losses(
     return (*weights, *outputs)
 
 
-def _energies(
-    sizes: Float[np.ndarray, "rows columns"], gains: Float[np.ndarray, " columns"]
-) -> tuple[float, float]:
-    """Sum of squares, and the same weighted with squared gains."""
-    by_column = np.square(sizes, dtype=np.float64).sum(axis=0)
-    return float(by_column.sum()), float(by_column @ gains.astype(np.float64) ** 2)
-
-
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
-def _energies_below(scores, ends, half, sizes, gains):
-    """What `_energies` gives of the `half` lowest scores of each row; ends[row] is the last."""
-    weights = outputs = 0.0
+def _energies(scores, ends, half, sizes, gains):
+    """Energy of the `half` lowest scores of each row, of which ends[row] is the last; and of all.
+
+    Both of the weights and weighted with squared gains. No branch in the inner loop: half of them
+    would be guessed wrong.
+    """
+    weights = outputs = all_weights = all_outputs = 0.0
     for row in range(len(scores)):
         end = ends[row]
         below = ties = 0
-        w = w_ties = out = out_ties = 0.0
+        w = w_ties = w_all = out = out_ties = out_all = 0.0
         for column in range(scores.shape[1]):
             score = scores[row, column]
-            if score > end:
-                continue
             square = np.float64(sizes[row, column]) ** 2
             weighted = square * np.float64(gains[column]) ** 2
-            if score < end:
-                below += 1
-                w += square
-                out += weighted
-            else:
-                ties += 1
-                w_ties += square
-                out_ties += weighted
-        share = (half - below) / ties
+            less, same = score < end, score == end
+            below += less
+            ties += same
+            w += square if less else 0.0
+            w_ties += square if same else 0.0
+            w_all += square
+            out += weighted if less else 0.0
+            out_ties += weighted if same else 0.0
+            out_all += weighted
+        share = (half - below) / ties if ties else 0.0
         weights += w + share * w_ties
         outputs += out + share * out_ties
-    return weights, outputs
+        all_weights += w_all
+        all_outputs += out_all
+    return weights, outputs, all_weights, all_outputs

@@ -2,20 +2,19 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from inspector.errors import NotEnoughData
-from inspector.weights import lineage, spectral
+from inspector.weights import lineage
 from inspector.weights.architecture import Placement
 from inspector.weights.checkpoint import Reader
 from inspector.weights.codes import Packed
-from inspector.weights.delta import Comparison, DeltaSpectrum, Difference, delta_spectrum
-from inspector.weights.formats import FORMATS, UNREADABLE
+from inspector.weights.delta import Comparison, DeltaSpectrum, Difference
+from inspector.weights.formats import UNREADABLE
 from inspector.weights.header import TensorEntry
-from inspector.weights.layouts import take, take_expert
-from inspector.weights.matrices import KINDS, to_float
+from inspector.weights.matrices import to_float
+from inspector.weights.matrix_pass import MatrixPass, Piece, is_matrix
 from inspector.weights.packed import read_packed
 from inspector.weights.pairs import ELEMENTS, Pair, SideBySide
 from inspector.weights.scan import read_patterns
@@ -25,18 +24,11 @@ ROUNDING_ROOM = 1.5  # times what rounding gives is still rounding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PieceSpectrum:
-    """The spectrum of the difference of a matrix, or of one part or expert of a tensor."""
-
-    piece: str
-    spectrum: DeltaSpectrum
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
     """What is known of a pair: no `difference` where the bytes are the same or shapes forbid it.
 
-    `compared` says which values were; `rows_changed` of the matrix's rows, None where not counted.
+    `compared` says which values were; `spectra` are those of the differences of its matrices, by
+    label of the part or expert; `rows_changed` of the matrix's rows, None where not counted.
     `no_spectrum` says why there is none where one was to be expected.
     """
 
@@ -44,7 +36,7 @@ class Change:
     identical: bool = False
     compared: str = ""
     difference: Difference | None = None
-    spectra: tuple[PieceSpectrum, ...] = ()
+    spectra: tuple[tuple[str, DeltaSpectrum], ...] = ()
     rows_changed: int | None = None
     no_spectrum: str | None = None
     pattern: str | None = None
@@ -64,7 +56,6 @@ class Measure:
             if pair.is_packed
             else Comparison(pair.base.dtype, pair.tuned.dtype)
         )
-        self._rows_changed: int | None = None
 
     def change(self) -> Change:
         """The change of the pair, whose bytes are not the same."""
@@ -74,25 +65,27 @@ class Measure:
         n, compared = _common(pair)
         if not n:
             return Change(pair=pair, compared=compared, pattern=self._moved())
-        spectra: tuple[PieceSpectrum, ...] = ()
-        why: str | None = None
-        matrix = self._is_matrix()
-        if matrix and self._is_tall():
-            spectra, why = self._streamed(n)
-        elif matrix:
-            spectra, why = self._held(n)
+        pieces: list[Piece] = []
+        rows_changed = None
+        if is_matrix(pair, self._placement):
+            work = MatrixPass(self._side, pair, self._placement, self._comparison)
+            pieces = work.pieces()
+            rows_changed = work.rows_changed
         else:
-            for base, tuned in self._side.values(pair, n, ELEMENTS):
+            for base, tuned in self._side.values(pair, 0, n):
                 self._comparison.add(base, tuned)
         difference = self._comparison.result()
+        spectra = [(piece.label, piece.spectrum(difference)) for piece in pieces]
         pattern, factor = self._pattern(difference, n)
         return Change(
             pair=pair,
             compared=compared,
             difference=difference,
-            spectra=spectra,
-            rows_changed=self._rows_changed,
-            no_spectrum=why,
+            spectra=()
+            if difference.rounding_only
+            else tuple((label, spectrum) for label, spectrum in spectra if spectrum is not None),
+            rows_changed=rows_changed,
+            no_spectrum=next((piece.why_not for piece in pieces if piece.why_not), None),
             pattern=pattern,
             factor=factor,
         )
@@ -108,81 +101,6 @@ class Measure:
             part = slice(start, start + ELEMENTS)
             self._comparison.add(one[part].astype(np.float64), other[part].astype(np.float64))
         return Change(pair=pair, difference=self._comparison.result())
-
-    def _is_matrix(self) -> bool:
-        pair = self._pair
-        return (
-            self._placement.kind in KINDS
-            and len(pair.base.shape) > 1
-            and pair.base.shape[1:] == pair.tuned.shape[1:]
-            and all(FORMATS[e.dtype].kind == "float" for e in (pair.base, pair.tuned))
-            and all(FORMATS[e.dtype].bits > 4 for e in (pair.base, pair.tuned))
-        )
-
-    def _is_tall(self) -> bool:
-        """Whether the Gram matrix can be summed over rows as they come."""
-        rows, columns = self._rows()
-        whole = not self._placement.parts and not self._placement.experts
-        return whole and columns <= rows and columns <= ELEMENTS
-
-    def _rows(self) -> tuple[int, int]:
-        """(rows, values in each) as they lie in the files; of both tensors those in common."""
-        shape = self._pair.base.shape
-        return min(shape[0], self._pair.tuned.shape[0]), math.prod(shape[1:])
-
-    def _deltas(self, n: int, step: int) -> Iterator[np.ndarray]:
-        """The difference in flat chunks; each is also taken into the comparison."""
-        for base, tuned in self._side.values(self._pair, n, step):
-            self._comparison.add(base, tuned)
-            with np.errstate(invalid="ignore", over="ignore"):
-                yield tuned - base
-
-    def _streamed(self, n: int) -> tuple[tuple[PieceSpectrum, ...], str | None]:
-        rows, columns = self._rows()
-        self._rows_changed = 0
-
-        def changed() -> Iterator[np.ndarray]:
-            for flat in self._deltas(n, max(ELEMENTS // columns, 1) * columns):
-                block = flat.reshape(-1, columns)
-                block = block[block.any(axis=1)]
-                self._rows_changed = (self._rows_changed or 0) + len(block)
-                yield block
-
-        gram = spectral.gram(changed(), columns)
-        difference = self._comparison.result()
-        if difference.rounding_only:
-            return (), None
-        try:
-            singular = spectral.of_gram(gram)
-        except NotEnoughData as error:
-            return (), str(error)
-        found = delta_spectrum(singular, rows, columns, difference.rounding)
-        return (PieceSpectrum(piece="", spectrum=found),), None
-
-    def _held(self, n: int) -> tuple[tuple[PieceSpectrum, ...], str | None]:
-        rows, columns = self._rows()
-        held = np.empty(n, dtype=np.float32)
-        at = 0
-        with np.errstate(over="ignore"):
-            for flat in self._deltas(n, ELEMENTS):
-                held[at : at + len(flat)] = flat
-                at += len(flat)
-        self._rows_changed = int(held.reshape(rows, columns).any(axis=1).sum())
-        difference = self._comparison.result()
-        if difference.rounding_only:
-            return (), None
-        found = []
-        same = self._pair.base.shape == self._pair.tuned.shape
-        shape = self._pair.base.shape if same else (rows, columns)
-        for piece, matrix in pieces(held.reshape(shape), self._placement if same else None):
-            try:
-                singular = spectral.singular_values(matrix)
-            except NotEnoughData as error:
-                return (), str(error)
-            high, wide = matrix.shape
-            spectrum = delta_spectrum(singular, high, wide, difference.rounding)
-            found.append(PieceSpectrum(piece=piece, spectrum=spectrum))
-        return tuple(found), None
 
     def _pattern(self, difference: Difference, n: int) -> tuple[str | None, float | None]:
         """(what all of the change amounts to in one word, its factor if it is one)."""
@@ -216,7 +134,7 @@ class Measure:
     def _is_scaled(self, factor: float, difference: Difference, n: int) -> bool:
         """Whether nothing but rounding is left of tuned - factor * base: a second pass."""
         left = 0.0
-        for base, tuned in self._side.values(self._pair, n, ELEMENTS):
+        for base, tuned in self._side.values(self._pair, 0, n):
             fine = np.isfinite(base) & np.isfinite(tuned)
             left += float(np.square(tuned[fine] - factor * base[fine]).sum())
         return left <= ROUNDING_ROOM * difference.n * difference.rounding**2
@@ -250,21 +168,3 @@ def _common(pair: Pair) -> tuple[int, str]:
 
 def _is_turned(one: Sequence[int], other: Sequence[int]) -> bool:
     return len(one) == 2 and one != other and tuple(one) == tuple(other[::-1])
-
-
-def pieces(array: np.ndarray, placement: Placement | None) -> Iterator[tuple[str, np.ndarray]]:
-    """(label, matrix) of every expert and part of a tensor; one of no label when it has none."""
-    if placement is None:
-        yield "", array.reshape(len(array), -1)
-        return
-    for expert in range(placement.experts) if placement.experts else (None,):
-        slab = array if expert is None else take_expert(array, placement.experts or 1, expert)
-        for part in placement.parts or (None,):
-            labels = [] if expert is None else [f"expert {expert}"]
-            matrix = slab
-            if part is not None:
-                labels.append(part.role)
-                axis = part.axis - (array.ndim - slab.ndim)
-                matrix = take(slab, dataclasses.replace(part, axis=axis))
-            label = f"[{', '.join(labels)}]" if labels else ""
-            yield label, matrix.reshape(len(matrix), -1)

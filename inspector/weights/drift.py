@@ -191,12 +191,12 @@ def _ulps(changes: Sequence[Change]) -> dict[str, dict[str, int]]:
 def _pieces(changes: Sequence[Change]) -> Iterator[dict[str, Any]]:
     """The spectra of the pieces of fused and stacked tensors."""
     for change in changes:
-        for one in change.spectra:
-            if one.piece:
+        for label, one in change.spectra:
+            if label:
                 yield {
-                    "name": show_plain(change.pair.tuned.name + one.piece),
-                    "delta_stable_rank": one.spectrum.stable_rank,
-                    "delta_rank_estimate": one.spectrum.rank,
-                    "delta_rank_energy": one.spectrum.energy,
-                    "delta_rank_99": one.spectrum.rank_99,
+                    "name": show_plain(change.pair.tuned.name + label),
+                    "delta_stable_rank": one.stable_rank,
+                    "delta_rank_estimate": one.rank,
+                    "delta_rank_energy": one.energy,
+                    "delta_rank_99": one.rank_99,
                 }

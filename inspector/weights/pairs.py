@@ -83,10 +83,12 @@ class Window:
         self.bytes_read = 0
 
     def bytes(self, file: str, start: int, stop: int, ahead: int) -> np.ndarray:
-        """The bytes start..stop, at most READ; `ahead` is where the run ends. Do not keep them."""
+        """The bytes start..stop; `ahead` is where the run ends. The next call overwrites them."""
         if file != self._file or not self._start <= start <= stop <= self._stop:
             self._file = ""  # a failed read leaves nothing that may be taken for read
             last = max(stop, min(start + READ, ahead))
+            if last - start > len(self._buffer):  # a row longer than a chunk
+                self._buffer = np.empty(last - start, dtype=np.uint8)
             self._reader.read_into(file, start, self._buffer.data[: last - start])
             self._file, self._start, self._stop = file, start, last
             self.bytes_read += last - start
@@ -120,11 +122,13 @@ class SideBySide:
                 return False
         return True
 
-    def values(self, pair: Pair, n: int, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The first n values of both as float64, `step` at a time."""
+    def values(
+        self, pair: Pair, first: int, last: int, step: int = ELEMENTS
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The values first..last of both as float64, `step` at a time."""
         base_bits, tuned_bits = (FORMATS[e.dtype].bits for e in (pair.base, pair.tuned))
-        for start in range(0, n, step):
-            stop = min(start + step, n)
+        for start in range(first, last, step):
+            stop = min(start + step, last)
             spans = [(start * bits // 8, -(-stop * bits // 8)) for bits in (base_bits, tuned_bits)]
             one, other = self._bytes(pair, *spans)
             yield values(pair.base.dtype, one), values(pair.tuned.dtype, other)

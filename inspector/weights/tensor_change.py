@@ -151,7 +151,7 @@ def status(change: Change) -> str:
 
 def largest(change: Change) -> DeltaSpectrum | None:
     """The spectrum of highest rank among the pieces of a tensor."""
-    return max((s.spectrum for s in change.spectra), key=lambda s: s.rank, default=None)
+    return max((spectrum for _, spectrum in change.spectra), key=lambda s: s.rank, default=None)
 
 
 def rank(change: Change) -> int | None:
@@ -166,7 +166,7 @@ def pattern(change: Change) -> str | None:
     """What the whole change amounts to, in a few words; None where no such words fit."""
     if change.pattern is not None:
         return change.pattern
-    low = [s.spectrum.low_rank for s in change.spectra if s.spectrum.stable_rank is not None]
+    low = [one.low_rank for _, one in change.spectra if one.stable_rank is not None]
     return "low-rank update" if low and all(low) else None
 
 

@@ -186,7 +186,8 @@ def low_rank(rows, columns, rank, rms, seed=1):
 def spectrum_of(base, tuned, dtype) -> DeltaSpectrum:
     found = difference(base, tuned, dtype)
     delta = tuned.astype(np.float64) - base.astype(np.float64)
-    squares = Comparison(dtype, dtype).squared_steps(tuned.astype(np.float64))
+    flat = tuned.astype(np.float64).ravel()
+    squares = Comparison(dtype, dtype).squared_steps(flat).reshape(tuned.shape)
     uneven = unevenness(squares.sum(axis=1), squares.sum(axis=0))
     singular = spectral.singular_values(delta)
     return delta_spectrum(singular, *delta.shape, found.rounding, uneven)

@@ -79,9 +79,11 @@ def _block(
 ) -> tuple[int, int] | None:
     """Size of the blocks, of which the last may be cut short: stated, usual, or by division."""
     rows, columns = shape[-2:]
+    if grid == (1, 1):
+        return rows, columns
     for high, wide in (stated, COMMON_BLOCK) if stated else (COMMON_BLOCK,):
         if (-(-rows // high), -(-columns // wide)) == grid:
-            return min(high, rows), min(wide, columns)
+            return high, wide
     if rows % grid[0] or columns % grid[1]:
         return None
     return rows // grid[0], columns // grid[1]

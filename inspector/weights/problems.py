@@ -113,6 +113,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "Values near the limits of 64-bit floats are no weights: look at the file.",
     ),
     "WT-CHANGED": ("error", "Open the file again when nothing writes to it any more."),
+    "WT-SAMPLED": ("info", "Scan without a sample where every value counts."),
     "WT-UNREAD": (
         "error",
         "Its bytes could not be read as numbers; the reason stands in the statement.",
@@ -131,6 +132,16 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "QT-SCALE": (
         "error",
         "Fetch the missing tensors: codes without their scale are not weights.",
+    ),
+    "QT-OUTLIERS": (
+        "info",
+        "A few large weights stretch the scale: take a format with small groups for this matrix.",
+    ),
+    "QT-RANGE": ("warning", "Keep these weights in BF16: in FP16 they become infinite."),
+    "QT-EXACT": ("info", "Nothing is lost, so there is no ratio of signal to noise to show."),
+    "QT-LATTICE": (
+        "info",
+        "It was quantised before it was stored: errors shown here come on top of those.",
     ),
     "QT-UNREAD": ("warning", "Judge the checkpoint it was made from: these codes are not read."),
     # pruning
@@ -176,6 +187,31 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "NU-COPY": ("warning", "Find out whether the model was meant to hold the same thing twice."),
     "NU-SUPER-WEIGHT": ("info", "Keep it exact when pruning or quantising, and check what it does."),
     "NU-SKIPPED": ("error", "Look at the values first: `inspector tensor` shows what is wrong."),
+    # the rules of health
+    "HL-FILE": ("error", "Mend what the finding names, then judge the weights again."),
+    "HL-UNREAD": ("error", "What was not read was not judged: see the reason."),
+    "HL-SCALES": ("error", "Fetch the tensors that hold the scales; codes alone are no weights."),
+    "HL-FINITE": ("error", "Go back to an earlier checkpoint, or save with a wider dtype."),
+    "HL-DEAD": ("error", "Ask whether it was pruned or never loaded; a dead layer adds nothing."),
+    "HL-UNITS": ("warning", "They cost time and add nothing: prune them, or find why they died."),
+    "HL-COPIES": ("warning", "Expected after merging, upcycling or depth scaling; else a defect."),
+    "HL-SYMMETRY": ("warning", "Draw the matrix from a random scheme: equal rows stay equal."),
+    "HL-UNTRAINED": (
+        "warning",
+        "Do not rely on it: it was never trained, or was drawn anew when the model was loaded.",
+    ),
+    "HL-ROWS": ("info", "Leave them out of statistics of the vocabulary; they are no words."),
+    "HL-SCALE": ("warning", "Compare it with the base model: training may have diverged there."),
+    "HL-KURTOSIS": ("info", "Use a scale per row or group when you quantise it, not per tensor."),
+    "HL-SUPERWEIGHT": ("info", "Keep these weights exact when you prune or quantise."),
+    "HL-RANK": ("warning", "Expected of a merged or factored matrix; else directions collapsed."),
+    "HL-DIRECTION": ("warning", "Look at the mean row and at outliers: one may carry it all."),
+    "HL-OVERFLOW": ("warning", "Load the model in bf16 or fp32, not in fp16."),
+    "HL-SUBNORMAL": ("warning", "Save with bf16 or fp32: small weights lose digits here."),
+    "HL-BIAS": ("warning", "Compare with the base model; such a layer hardly listens to inputs."),
+    "HL-SATURATED": ("info", "Look at the activations on real text: files alone only suggest it."),
+    "HL-CONFIG": ("warning", "Put the config that belongs to these weights beside them."),
+    "HL-SIGNAL": ("info", "A prediction for random inputs: run the model to see what happens."),
     # the names
     "AR-OTHER": (
         "info",

@@ -6,6 +6,7 @@ A job is a folder named by what it computes, so that asking twice gives one job.
 
 import dataclasses
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -25,7 +26,14 @@ from inspector.errors import BadOption, InspectorError
 from inspector.results import show_plain
 from inspector.weights import cache
 from inspector.weights.checkpoint import Checkpoint, open_checkpoint
+from inspector.weights.judgements import JUDGEMENTS
 from inspector.weights.stored import scan_key, stored_scan, stored_view, view_key
+from inspector.weights.stored_judgements import (
+    compare_key,
+    judgement_key,
+    stored_compare,
+    stored_judgement,
+)
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 WRITE_EVERY = 0.1  # seconds between two notes of progress
@@ -75,6 +83,19 @@ def _tensor(progress: Progress, model: str, name: str) -> None:
     _check_kept(checkpoint, view_key(checkpoint, name))
 
 
+def _judge(progress: Progress, model: str, command: str) -> None:
+    checkpoint = open_checkpoint(model)
+    stored_judgement(checkpoint, command, progress)
+    _check_kept(checkpoint, judgement_key(checkpoint, command))
+
+
+def _compare(progress: Progress, base: str, model: str) -> None:
+    before, after = open_checkpoint(base), open_checkpoint(model)
+    stored_compare(before, after, progress)
+    for checkpoint in (before, after):
+        _check_kept(checkpoint, compare_key(before, after))
+
+
 def _check_kept(checkpoint: Checkpoint, key: str) -> None:
     if changed := checkpoint.changed():
         raise InspectorError(f"{show_plain(changed[0])} changed while it was read: open it again.")
@@ -85,7 +106,12 @@ def _check_kept(checkpoint: Checkpoint, key: str) -> None:
         )
 
 
-WORK: dict[str, Callable[..., None]] = {"scan": _scan, "tensor": _tensor}
+WORK: dict[str, Callable[..., None]] = {
+    "scan": _scan,
+    "tensor": _tensor,
+    "compare": _compare,
+    **{command: functools.partial(_judge, command=command) for command in JUDGEMENTS},
+}
 
 
 def submit(id: str, function: str, title: str, **parameters: Any) -> Job:

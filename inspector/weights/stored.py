@@ -51,8 +51,8 @@ def load_scan(name: str) -> Scan | None:
     return Scan(
         command="scan",
         record_type=TensorStatistics,
-        source=_source(document["source"]),
-        coverage=_coverage(document["coverage"]),
+        source=source_of(document["source"]),
+        coverage=coverage_of(document["coverage"]),
         summary=document["summary"],
         records=tuple(_record(plain) for plain in document["records"]),
         findings=tuple(Finding(**plain) for plain in document["findings"]),
@@ -108,8 +108,8 @@ def load_view(checkpoint: Checkpoint, key: str, name: str) -> TensorView | None:
         profile=_profile(arrays, "", outliers) if "rows.mean" in arrays else None,
         picture=Picture(cells=arrays["cells"], **picture) if picture else None,
         findings=tuple(Finding(**plain) for plain in document["findings"]),
-        source=_source(document["source"]),
-        coverage=_coverage(document["coverage"]),
+        source=source_of(document["source"]),
+        coverage=coverage_of(document["coverage"]),
     )
 
 
@@ -117,11 +117,13 @@ def _record(plain: dict[str, Any]) -> TensorStatistics:
     return TensorStatistics(**{**plain, "shape": tuple(plain["shape"])})
 
 
-def _source(plain: dict[str, Any]) -> Source:
+def source_of(plain: dict[str, Any]) -> Source:
+    """The source as it was before it became JSON."""
     return Source(**{**plain, "files": tuple(SourceFile(**f) for f in plain["files"])})
 
 
-def _coverage(plain: dict[str, Any]) -> Coverage:
+def coverage_of(plain: dict[str, Any]) -> Coverage:
+    """The coverage as it was before it became JSON."""
     return Coverage(**{**plain, "skipped": tuple(Skipped(**s) for s in plain["skipped"])})
 
 

@@ -11,8 +11,16 @@ from hypothesis.extra import numpy as arrays
 
 from inspector.weights import spectral
 from inspector.weights.delta import Comparison, DeltaSpectrum, delta_spectrum, unevenness
+from inspector.weights.matrices import one_blas_thread
 
 VALUES = arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e6, 1e6, width=32))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small matrices are no faster on many, and slower beside other work."""
+    with one_blas_thread():
+        yield
 
 
 def rounded(values):
@@ -238,9 +246,8 @@ def test_rows_and_columns_of_all_sizes_do_not_make_rounding_a_signal(shape):
     rng = np.random.default_rng(0)
     sizes = np.outer(*(np.exp(rng.normal(size=n)) for n in shape))
     for seed in range(10):
-        base = rounded(np.float32(np.random.default_rng(seed).normal(0, 0.02, shape) * sizes))
-        moved = base * np.float32(1 + 1e-3 * np.random.default_rng(seed + 99).normal(size=shape))
-        assert spectrum_of(base, rounded(moved), "BF16").rank == 0
+        base = np.float32(np.random.default_rng(seed).normal(0, 0.02, shape) * sizes)
+        assert spectrum_of(base, rounded(base), "BF16").rank == 0
 
 
 def test_of_even_steps_noise_reaches_no_further():

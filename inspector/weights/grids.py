@@ -3,7 +3,9 @@
 Conventions: round to nearest; symmetric integers scale absmax / (2^(b-1) - 1) and clip to
 [-2^(b-1), 2^(b-1) - 1]; affine ones scale (max - min) / (2^b - 1) with a zero point that is not
 rounded; NF4 scales absmax to 1 (Dettmers et al. 2023); MXFP4 scales by 2^(floor(log2 absmax) - 2)
-(OCP MX 1.0); NVFP4 scales absmax to 6, in E4M3 relative to the largest such scale / 448.
+(OCP MX 1.0); NVFP4 scales absmax to 6, in E4M3 relative to the largest such scale / 448. Counted
+for storage are 16 bits for a scale or a zero point of integers, 32 for a scale of NF4 or of a
+whole tensor of floats, 8 for one of MXFP4 or NVFP4; only those of NVFP4 and MXFP4 are rounded so.
 """
 
 import dataclasses

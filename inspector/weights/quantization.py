@@ -95,6 +95,8 @@ def quantize(
     packed = {n: p for n, p in find_packed(checkpoint).items() if {n, show_plain(n)} & asked}
     lattices = [(one.matrix, one.lattice) for one in kept if one.lattice is not None]
     log = Log()
+    for changed in checkpoint.changed():
+        log.add("WT-CHANGED", show_plain(changed), "the file changed while it was read")
     _tell(log, records, lattices)
     return Records(
         command="quantize",
@@ -197,7 +199,7 @@ def _tell(
         worst = max(several, key=lambda r: r.db_lost or 0.0)
         told = (
             f"{worst.format} loses {worst.db_lost:.1f} dB more than on a Gaussian; "
-            f"{len(several)} formats lose a bit or more"
+            f"a bit or more is lost in {', '.join(r.format for r in several)}"
         )
         lost = {r.format: r.db_lost for r in several}
         log.add("QT-OUTLIERS", show_plain(name), told, db_lost=lost)

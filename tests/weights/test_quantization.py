@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from weights import quantised
 from weights.build import bf16, stored, write_file
@@ -136,6 +136,7 @@ def plain(name: str, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", REFERENCE)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_every_format_agrees_with_plain_numpy(name, data):
     rows, columns = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 300))

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from inspector.weights.gains import OTHER_SOURCES
 from inspector.weights.heads import Attention, Roots, fits_ov, fits_qk, name_of
 from inspector.weights.partners import Group
 
@@ -40,6 +41,8 @@ class Composition:
 def line(group: Group) -> Hashable:
     """What attentions have in common of which each reads what those before wrote; None: alone."""
     q, k, v, o = (group[role] for role in ("q", "k", "v", "o"))
+    if not set(name_of(group).split(".")).isdisjoint(OTHER_SOURCES):
+        return None  # reads what the encoder wrote last
     if {k.columns, v.columns, o.rows} != {q.columns} or not (fits_qk(group) and fits_ov(group)):
         return None
     return q.stack, q.columns, q.rows, k.rows, o.columns, DIGITS.sub("#", name_of(group))

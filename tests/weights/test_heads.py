@@ -222,6 +222,9 @@ def test_encoder_decoder_keeps_its_attentions_apart(make: Make) -> None:
         assert result.summary["heads_skipped"] == ()
         assert len(names) == (2 + 2 * 2 if each else 2 + 2 * 3)
         assert {head.stack for head in result.summary["heads"]} == {"encoder", "decoder"}
+        reading = {one.name for one in result.summary["composition"]}
+        assert reading
+        assert not any("EncDec" in name or "encoder_attn" in name for name in reading)
 
 
 @pytest.mark.parametrize(

@@ -57,24 +57,16 @@ def judge(
     """The verdict on a matrix of finite values.
 
     A scheme fits when the KS distance, the largest value, the scale, the spread of row and column
-    sizes, the largest singular values and the spread of all are each within what 999 of 1000 fresh
-    tensors of that size give. `rounding` is the relative spacing of the stored dtype. `spectrum`
-    is called only where the values themselves look fresh.
+    sizes, the largest singular values and the spread of all are each within what at least 999 of
+    1000 fresh tensors of that size give. `rounding` is the relative spacing of the stored dtype;
+    `spectrum` is called only where the values themselves look fresh.
     """
     if draw.constant or draw.identity:
         return _constant(draw)
     rows, columns = len(draw.row_energy), len(draw.column_energy)
     enough = min(rows, columns) >= LEAST_SIDE and rows * columns >= LEAST_VALUES
-    gain = draws.orthogonal_gain(draw, rounding) if enough else None
-    if gain is not None and draws.all_equal(spectrum(), rounding):
-        return Verdict(
-            verdict="orthogonal",
-            scheme="orthogonal",
-            scale_ratio=gain,
-            noise_spectrum=False,
-            untrained=True,
-            reason=f"Cannot be told from a fresh draw: all singular values are {gain:.4g}.",
-        )
+    if enough and (orthogonal := judge_orthogonal(draw, rounding, spectrum)):
+        return orthogonal
     largest = max(draw.most, -draw.least) / draw.rms
     shapes = shape_fits(draw.ordered, largest, draw.n, rounding)
     known = Verdict(
@@ -98,6 +90,23 @@ def judge(
         reason = f"{NONE_FITS} Its values look {shapes[0].shape}, but {told}."
         return dataclasses.replace(known, reason=reason)
     return _with_spectrum(known, draw, shapes, rounding, setting, spectrum())
+
+
+def judge_orthogonal(
+    draw: Draw, rounding: float, spectrum: Callable[[], Float[np.ndarray, " rank"]]
+) -> Verdict | None:
+    """The verdict on a matrix with orthonormal rows or columns, up to a gain; None on any other."""
+    gain = draws.orthogonal_gain(draw, rounding)
+    if gain is None or not draws.all_equal(spectrum(), rounding):
+        return None
+    return Verdict(
+        verdict="orthogonal",
+        scheme="orthogonal",
+        scale_ratio=gain,
+        noise_spectrum=False,
+        untrained=True,
+        reason=f"Cannot be told from a fresh draw: all singular values are {gain:.4g}.",
+    )
 
 
 def _constant(draw: Draw) -> Verdict:

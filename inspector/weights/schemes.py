@@ -17,9 +17,9 @@ from scipy import special
 from inspector.weights.sizes import LAYER_KEYS, MOST_BLOCKS, read_sizes, text_config
 
 USUAL = 0.02  # standard deviation of GPT-2, BERT and most since
-CHANCE = 0.0005  # a fresh tensor fails a test on one side with this probability
-KS_LEVEL = float(special.kolmogi(2 * CHANCE))  # of the KS distance times sqrt(n): 1.95
-STEPS = 3.3  # standard errors within which the scale of a fresh tensor lies: two sides of CHANCE
+CHANCE = 1e-4  # a fresh tensor fails a test on one side with this probability
+KS_LEVEL = float(special.kolmogi(2 * CHANCE))  # of the KS distance times sqrt(n): 2.15
+STEPS = -float(special.ndtri(CHANCE))  # standard errors within which its scale lies: 3.72
 WITHIN_2 = math.erf(math.sqrt(2))  # share of a normal distribution within 2 and 3 sd
 WITHIN_3 = math.erf(3 / math.sqrt(2))
 SD_2 = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / WITHIN_2)  # .8796
@@ -214,9 +214,9 @@ def setting_of(config: Mapping[str, Any] | None) -> Setting:
 
 
 def ks_noise(n: int) -> float:
-    """KS distance that a fresh sample of n exceeds once in 1000 draws, at most.
+    """KS distance that a fresh sample of n exceeds once in 5000 draws, at most.
 
-    1.95 / sqrt(n), Kolmogorov's; a scale taken from the sample only makes the distance smaller.
+    2.15 / sqrt(n), Kolmogorov's; a scale taken from the sample only makes the distance smaller.
     """
     return KS_LEVEL / math.sqrt(n)
 

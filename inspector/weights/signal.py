@@ -15,6 +15,7 @@ from inspector.weights.activations import ACTIVATIONS, Curve, activation_of, mea
 
 Gains = tuple[float, float] | None  # mean γ², mean square of a normed value
 
+BASIS = "predicted from the sizes of the weights, for random inputs; nothing was run"
 VANISHING = 1e-4  # of variance over all layers but the first: the signal shrinks to a hundredth
 EXPLODING = 1e4
 # Where normalisation sits. "pre": before each branch; "post": after each sum; "both": before and
@@ -99,11 +100,13 @@ class LayerGain:
 class SignalPrediction:
     """Gains of all blocks of a stack; totals leave out the first, which mends embedding scale.
 
-    `norms` says where normalisation sits, `activation` what was assumed between up and down.
-    Verdicts are "vanishing" (total below 1e-4), "exploding" (above 1e4) or "steady"; None where
-    there are fewer than two blocks.
+    `basis` says what kind of number these are; `start` is the variance before the first block.
+    `norms` says where normalisation sits ("pre", "post", "both", "after", "none"), `activation`
+    what was taken for what stands between up and down. Verdicts are "vanishing" (total below
+    1e-4), "exploding" (above 1e4) or "steady"; None where there are fewer than two blocks.
     """
 
+    basis: str
     stack: str | None
     norms: str
     activation: str
@@ -166,6 +169,7 @@ def _predict_stack(
     forward = math.prod(g.forward for g in later) if later else None
     backward = math.prod(g.backward for g in later) if later else None
     return SignalPrediction(
+        basis=BASIS,
         stack=stack,
         norms=placed,
         activation=activation,

@@ -7,6 +7,7 @@ from inspector.weights.problems import Log
 from inspector.weights.rows import Groups, TableRows, ranges
 
 MOST_LISTED = 100  # row numbers, or groups of them, in the evidence of one finding
+FALSE_ALARMS = 0.01  # of many fresh matrices so many, at most, do not look it by chance
 MOST_GROUPS = 6  # in the statement
 
 
@@ -18,9 +19,9 @@ def tell_untrained(
     `fresh` maps their names to the reasons; `judged` matrices there are in all. `zero_biases` are
     the names of biases that are all zero; `whole` says that the whole checkpoint was looked at.
     """
-    if whole and fresh and len(fresh) == judged:
-        told = f"this is an untrained model: all {judged} matrices judged look freshly drawn"
-        log.add("WT-FRESH", "checkpoint", told, matrices=judged)
+    if whole and fresh and judged - len(fresh) <= FALSE_ALARMS * judged:
+        told = f"this is an untrained model: {len(fresh)} of {judged} matrices look freshly drawn"
+        log.add("WT-FRESH", "checkpoint", told, matrices=judged, fresh=len(fresh))
         return
     for name, reason in fresh.items():
         owner, _, _ = name.partition("[")

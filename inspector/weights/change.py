@@ -10,7 +10,8 @@ from inspector.weights import lineage
 from inspector.weights.architecture import Placement
 from inspector.weights.checkpoint import Reader
 from inspector.weights.codes import Packed
-from inspector.weights.delta import Comparison, DeltaSpectrum, Difference
+from inspector.weights.delta import Comparison, Difference
+from inspector.weights.delta_rank import DeltaSpectrum
 from inspector.weights.formats import UNREADABLE
 from inspector.weights.header import TensorEntry
 from inspector.weights.matrices import to_float

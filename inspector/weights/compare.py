@@ -14,7 +14,7 @@ from inspector.weights.change import Change, Measure, why_not
 from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.codes import Packed
 from inspector.weights.drift import summary
-from inspector.weights.header import TensorEntry
+from inspector.weights.header import Header, TensorEntry
 from inspector.weights.matrices import one_blas_thread
 from inspector.weights.packed import find_packed, packed_findings
 from inspector.weights.pairs import Pair, SideBySide, plain_name, runs
@@ -22,7 +22,8 @@ from inspector.weights.problems import Log
 from inspector.weights.scan import choose
 from inspector.weights.tensor_change import TensorChange, alone, record
 
-TELLING = re.compile(r"[0-9a-f]{32}|^[0-9]+ [0-9]+$")  # a hash; time and inode of a local file
+# Of a file's version: time and inode of a local file, or an ETag that is a hash of the content.
+TELLING = re.compile(r'^[0-9]+ [0-9]+$|^"?[0-9a-f]{32,}(-[0-9]+)?"?(?= |$)')
 UNLIKE = 0.5  # relative change from which the bytes are looked for under other names
 
 
@@ -270,15 +271,21 @@ def _equal_files(base: Checkpoint, tuned: Checkpoint) -> set[tuple[str, str]]:
     They are one file of this machine, or the versions their servers state are hashes of content.
     """
     known = {
-        (base.stamps[header.file], header.sha256): header.file
-        for header in base.headers
-        if header.sha256 is not None and TELLING.search(base.stamps[header.file].version)
+        identity: header.file for header in base.headers if (identity := _identity(base, header))
     }
     return {
-        (known[key], header.file)
+        (known[identity], header.file)
         for header in tuned.headers
-        if (key := (tuned.stamps[header.file], header.sha256)) in known
+        if (identity := _identity(tuned, header)) in known
     }
+
+
+def _identity(checkpoint: Checkpoint, header: Header) -> tuple[int, str, str] | None:
+    """What only equal files share; None where nothing does."""
+    version = TELLING.search(checkpoint.stamps[header.file].version)
+    if version is None or header.sha256 is None:
+        return None
+    return header.file_bytes, version[0], header.sha256
 
 
 def _findings(

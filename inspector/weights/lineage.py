@@ -11,6 +11,7 @@ from inspector.weights.header import TensorEntry
 from inspector.weights.pairs import Pair, SideBySide
 
 SAMPLE = 4096  # bytes at the beginning, the middle and the end of a tensor that are looked at first
+SMALL = 2**16  # bytes of a tensor that is looked at whole: one read instead of three
 LEAST_ALIKE = 2  # tensors that must share a change of prefix before it is believed
 
 
@@ -55,9 +56,10 @@ def _form(entry: TensorEntry) -> tuple[str, tuple[int, ...]]:
 def _fingerprint(entry: TensorEntry, reader: Reader) -> bytes:
     """A hash of dtype, shape and a few of the bytes."""
     hashed = hashlib.blake2b(repr(_form(entry)).encode(), digest_size=16)
-    last = max(entry.bytes - SAMPLE, 0)
+    size = entry.bytes if entry.bytes <= SMALL else SAMPLE
+    last = entry.bytes - size
     for start in sorted({0, last // 2, last}):
-        part = bytearray(min(SAMPLE, entry.bytes - start))
+        part = bytearray(size)
         reader.read_into(entry.file, entry.start + start, memoryview(part))
         hashed.update(part)
     return hashed.digest()

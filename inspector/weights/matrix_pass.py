@@ -9,13 +9,8 @@ import numpy as np
 from inspector.errors import NotEnoughData
 from inspector.weights import spectral
 from inspector.weights.architecture import Placement
-from inspector.weights.delta import (
-    Comparison,
-    DeltaSpectrum,
-    Difference,
-    delta_spectrum,
-    unevenness,
-)
+from inspector.weights.delta import Comparison, Difference
+from inspector.weights.delta_rank import DeltaSpectrum, delta_spectrum, unevenness
 from inspector.weights.formats import FORMATS
 from inspector.weights.layouts import Part, take
 from inspector.weights.matrices import KINDS

@@ -6,7 +6,7 @@ import math
 from inspector.results import show_plain
 from inspector.weights.architecture import Placement
 from inspector.weights.change import Change
-from inspector.weights.delta import DeltaSpectrum
+from inspector.weights.delta_rank import DeltaSpectrum
 from inspector.weights.header import TensorEntry
 
 STATUSES = ("identical", "changed", "retyped", "reshaped", "renamed", "added", "removed")
@@ -208,6 +208,8 @@ def _about_values(change: Change) -> list[str]:
         )
     if not d.changed:
         return [*found, "The values are the same."] if d.n else found
+    if not d.base_norm:
+        found.append("The base is zero throughout, so no change relative to it exists.")
     if change.pair.is_packed and d.relative_change:
         ratio = -20 * math.log10(d.relative_change)
         return [*found, f"Read through its scales, the difference lies {ratio:.1f} dB below it."]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from weights.build import stored, write_file, write_shards
+from weights.range_server import serving
 
 from inspector.errors import BadOption
 from inspector.weights.checkpoint import open_checkpoint
@@ -444,3 +445,46 @@ def test_names_from_files_are_shown_harmless(tmp_path):
     assert record.name == name
     texts = [record.note, *(f.where + f.statement for f in result.findings)]
     assert all("\x1b" not in text for text in texts)
+
+
+def served(*folders):
+    return {
+        f"/{i}/{path.name}": path.read_bytes()
+        for i, folder in enumerate(folders)
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+
+
+def test_two_checkpoints_far_away_give_the_numbers_of_local_ones(tmp_path, small):
+    base = plain(small)
+    tuned = base | {Q: base[Q] * np.float32(1.01), "new.weight": base[DOWN]}
+    near = compared(tmp_path, base, tuned)
+    with serving(served(tmp_path / "base", tmp_path / "tuned")) as server:
+        one, other = (open_checkpoint(f"{server.url}/{i}/") for i in (0, 1))
+        far = compare(one, other)
+        assert len(server.requests) == 10  # opening 4, all tensors 2, looking for the copy 4
+    assert far.records == near.records
+    assert far.coverage == near.coverage
+
+
+def test_files_far_away_with_one_hash_are_not_read(tmp_path, small):
+    save(tmp_path / "base", plain(small))
+    with serving(served(tmp_path / "base", tmp_path / "base")) as server:
+        one, other = (open_checkpoint(f"{server.url}/{i}/") for i in (0, 1))
+        asked = len(server.requests)
+        result = compare(one, other)
+        assert len(server.requests) == asked
+    assert {record.status for record in result} == {"identical"}
+    assert result.coverage.bytes_read == 0
+
+
+def test_the_tied_second_copy_that_is_gone_is_named_as_one(tmp_path, small):
+    embedding = "model.embed_tokens.weight"
+    tied = plain(small) | {"lm_head.weight": plain(small)[embedding]}
+    one = save(tmp_path / "base", tied, config=LLAMA | {"tie_word_embeddings": True})
+    other = save(tmp_path / "tuned", plain(small), config=LLAMA | {"tie_word_embeddings": True})
+    result = compare(open_checkpoint(one), open_checkpoint(other))
+    record = by_name(result)["lm_head.weight"]
+    assert record.status == "removed"
+    assert f"It repeats {embedding}" in record.note

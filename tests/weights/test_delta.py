@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from inspector.weights import spectral
-from inspector.weights.delta import Comparison, DeltaSpectrum, delta_spectrum, unevenness
+from inspector.weights.delta import Comparison
+from inspector.weights.delta_rank import DeltaSpectrum, delta_spectrum, unevenness
 from inspector.weights.matrices import one_blas_thread
 
 VALUES = arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e6, 1e6, width=32))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from weights.build import stored, write_file
 
 from inspector.weights.checkpoint import open_checkpoint
-from inspector.weights.lineage import arrangement, by_content, by_prefix
+from inspector.weights.lineage import SMALL, arrangement, by_content, by_prefix
 
 
 def tensors(names, seed=0, shape=(8, 16)):
@@ -43,6 +43,7 @@ def test_a_difference_outside_the_sample_is_seen(tmp_path):
     base = tensors("a", shape=(64, 1024))
     other = base["a"].copy()
     other[20, 700] += 1
+    assert other.nbytes > SMALL
     assert match(tmp_path, base, {"x": other}) == {}
 
 

@@ -1,5 +1,8 @@
 """Look inside a transformer checkpoint; every number says how far it can be trusted."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from inspector.errors import (
     BadOption,
     CheckpointError,
@@ -13,6 +16,26 @@ from inspector.weights.checkpoint import open_checkpoint as open
 from inspector.weights.scan import scan
 from inspector.weights.tensor import view
 
+if TYPE_CHECKING:
+    from inspector.weights.compare import compare
+    from inspector.weights.health import health
+    from inspector.weights.initialization import initialization
+    from inspector.weights.neurons import neurons
+    from inspector.weights.pruning import prune
+    from inspector.weights.quantization import quantize
+    from inspector.weights.spectrum import spectrum
+
+# Imported when first asked for: what they need is not needed to open or scan a checkpoint.
+LATER = {
+    "compare": "inspector.weights.compare",
+    "health": "inspector.weights.health",
+    "initialization": "inspector.weights.initialization",
+    "neurons": "inspector.weights.neurons",
+    "prune": "inspector.weights.pruning",
+    "quantize": "inspector.weights.quantization",
+    "spectrum": "inspector.weights.spectrum",
+}
+
 __all__ = [
     "BadOption",
     "Checkpoint",
@@ -25,7 +48,20 @@ __all__ = [
     "Records",
     "Source",
     "UnsupportedModel",
+    "compare",
+    "health",
+    "initialization",
+    "neurons",
     "open",
+    "prune",
+    "quantize",
     "scan",
+    "spectrum",
     "view",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return getattr(importlib.import_module(LATER[name]), name)
+    raise AttributeError(f"module 'inspector' has no attribute {name!r}")

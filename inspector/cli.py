@@ -1,5 +1,6 @@
 """The command line: options, one library call, records out; data on stdout, the rest on stderr."""
 
+import inspect
 import os
 import sys
 import traceback
@@ -9,8 +10,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from inspector.engine import Progress
 from inspector.errors import BadOption, CheckpointError, InspectorError
 from inspector.results import SEVERITIES, Records, show_plain, worst
+from inspector.weights.checkpoint import Checkpoint, open_checkpoint
 from inspector.weights.header import SOFT_CAP
 
 OK, FINDINGS, UNREADABLE, BUG = 0, 1, 2, 70
@@ -25,7 +28,10 @@ app = typer.Typer(
 )
 
 Model = Annotated[
-    str, typer.Argument(help="A directory, a shard, an index file, a Hub id or demo:NAME.")
+    str, typer.Argument(help="A directory, a shard, an index file, a URL, a Hub id or demo:NAME.")
+]
+Where = Annotated[
+    str | None, typer.Option(help="Only tensors whose name this regular expression finds.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 Format = Annotated[
@@ -45,63 +51,165 @@ MaxHeader = Annotated[
     int, typer.Option("--max-header", help="Largest header to read, in bytes.", min=8)
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Measure again; keep no result.")]
+COMMON: dict[str, tuple[Any, Any]] = {  # option -> (type, default), of every analysis
+    "max_header": (MaxHeader, SOFT_CAP),
+    "fail_on": (FailOn, "error"),
+    "json": (AsJson, False),
+    "form": (Format, None),
+    "output": (Output, None),
+    "quiet": (Quiet, False),
+}
+Analysis = Callable[..., Records[Any]]
 
 
-@app.command()
+def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]:
+    """Make a command of a function of open checkpoints, progress and options of its own.
+
+    Each parameter that is a Checkpoint becomes an argument; the options in COMMON are added.
+    `show` prints the records on a terminal, `counts` is what progress counts.
+    """
+
+    def decorate(function: Analysis) -> Analysis:
+        own = inspect.signature(function).parameters.values()
+        models = [p.name for p in own if p.annotation is Checkpoint]
+        typed = dict.fromkeys(models, (Model, inspect.Parameter.empty))
+        typed |= {p.name: (p.annotation, p.default) for p in own if p.kind is p.KEYWORD_ONLY}
+        typed |= COMMON
+
+        def command(**given: Any) -> None:
+            from inspector.report import terminal
+
+            def work() -> Records[Any]:
+                opened = [open_checkpoint(given[m], given["max_header"]) for m in models]
+                options = {k: v for k, v in given.items() if k not in (*models, *COMMON)}
+                with terminal.Bar(function.__name__, given["quiet"], counts) as progress:
+                    return function(*opened, progress, **options)
+
+            output = {k: given[k] for k in COMMON if k != "max_header"}
+            name = function.__name__
+            _emit(name, given[models[-1]], work, getattr(terminal, show), **output)
+
+        parameters = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+            )
+            for name, (kind, default) in typed.items()
+        ]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {name: kind for name, (kind, _) in typed.items()}
+        app.command(function.__name__, help=function.__doc__)(command)
+        return function
+
+    return decorate
+
+
+@analysis("print_scan")
 def scan(
-    model: Model,
-    where: Annotated[
-        str | None, typer.Option(help="Only tensors whose name this regular expression finds.")
-    ] = None,
+    model: Checkpoint,
+    progress: Progress,
+    *,
+    where: Where = None,
     channels: Annotated[
         bool, typer.Option(help="Also rows, columns and outliers of matrices.")
     ] = False,
     no_cache: NoCache = False,
-    max_header: MaxHeader = SOFT_CAP,
-    fail_on: FailOn = "error",
-    json: AsJson = False,
-    form: Format = None,
-    output: Output = None,
-    quiet: Quiet = False,
-) -> None:
+) -> Records[Any]:
     """Exact statistics of every tensor, layer by layer, in one pass over the file."""
-    from inspector.report.terminal import Bar, print_scan
-    from inspector.weights.checkpoint import open_checkpoint
     from inspector.weights.scan import scan as measure
     from inspector.weights.stored import stored_scan
 
-    def work() -> Records[Any]:
-        checkpoint = open_checkpoint(model, max_header)
-        with Bar("scan", quiet) as progress:
-            function = measure if no_cache else stored_scan
-            return function(checkpoint, where, channels, progress)
-
-    _emit("scan", model, work, print_scan, json, form, output, fail_on, quiet)
+    return (measure if no_cache else stored_scan)(model, where, channels, progress)
 
 
-@app.command()
+@analysis("print_tensor")
 def tensor(
-    model: Model,
+    model: Checkpoint,
+    progress: Progress,
+    *,
     name: Annotated[str, typer.Argument(help="The tensor's name.")],
     bins: Annotated[int, typer.Option(help="Bins of the histogram.", min=1, max=1000)] = 101,
-    max_header: MaxHeader = SOFT_CAP,
-    fail_on: FailOn = "error",
-    json: AsJson = False,
-    form: Format = None,
-    output: Output = None,
-    quiet: Quiet = False,
-) -> None:
+) -> Records[Any]:
     """One tensor in full: statistics, histogram, rows and columns, outliers."""
-    from inspector.report.terminal import Bar, print_tensor
-    from inspector.weights.checkpoint import open_checkpoint
     from inspector.weights.tensor import records, view
 
-    def work() -> Records[Any]:
-        checkpoint = open_checkpoint(model, max_header)
-        with Bar("tensor", quiet) as progress:
-            return records(view(checkpoint, name, bins, progress))
+    return records(view(model, name, bins, progress))
 
-    _emit("tensor", model, work, print_tensor, json, form, output, fail_on, quiet)
+
+@analysis("print_judgement", counts="steps")
+def health(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
+    """Whether the weights are sound: every rule, failures with what to do, passes listed too."""
+    from inspector.weights.health import health as measure
+
+    return measure(model, where, progress)
+
+
+@analysis("print_judgement", counts="matrices")
+def spectrum(
+    model: Checkpoint,
+    progress: Progress,
+    *,
+    where: Where = None,
+    heads: Annotated[bool, typer.Option(help="Also every head of q, k, v and o.")] = False,
+    replicates: Annotated[
+        int,
+        typer.Option(help="Bootstrap replicates of alpha; 0: no intervals, no noise drawn.", min=0),
+    ] = 100,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> Records[Any]:
+    """Singular values of every matrix, each number beside what noise of its shape would give."""
+    from inspector.weights.spectrum import spectrum as measure
+
+    return measure(model, where, heads, replicates, device, progress)
+
+
+@analysis("print_judgement", counts="tensors")
+def init(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
+    """Which initialisation each tensor looks like, or that it was trained."""
+    from inspector.weights.initialization import initialization
+
+    return initialization(model, where, progress)
+
+
+@analysis("print_judgement", counts="matrices")
+def neurons(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
+    """Dead, repeated, saturated and extreme units and weights; every head's OV and QK."""
+    from inspector.weights.neurons import neurons as measure
+
+    return measure(model, where, progress)
+
+
+@analysis("print_judgement", counts="matrices")
+def prune(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
+    """What pruning by magnitude would cost every matrix, beside a Gaussian; changes nothing."""
+    from inspector.weights.pruning import prune as measure
+
+    return measure(model, where, progress)
+
+
+@analysis("print_judgement", counts="matrices")
+def quantize(
+    model: Checkpoint,
+    progress: Progress,
+    *,
+    where: Where = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--formats", help="Only this format; may be repeated.")
+    ] = None,
+) -> Records[Any]:
+    """What rounding to int8, int4, fp8, ... would cost every matrix; changes nothing."""
+    from inspector.weights.quantization import quantize as measure
+
+    return measure(model, where, formats or None, progress)
+
+
+@analysis("print_judgement")
+def compare(
+    base: Checkpoint, tuned: Checkpoint, progress: Progress, *, where: Where = None
+) -> Records[Any]:
+    """What changed between two checkpoints, tensor by tensor, beyond rounding."""
+    from inspector.weights.compare import compare as measure
+
+    return measure(base, tuned, where, progress)
 
 
 @app.command()
@@ -209,13 +317,13 @@ def _write(data: bytes, output: Path | None, quiet: bool) -> None:
 
 def _nothing(command: str, model: str, error: CheckpointError) -> Records[Any]:
     """The document of a checkpoint of which nothing could be read: its findings, no records."""
+    from inspector.report.schema import RECORDS
     from inspector.results import NOTHING_READ
     from inspector.weights.checkpoint import no_model
-    from inspector.weights.statistics import TensorStatistics
 
     return Records(
         command=command,
-        record_type=TensorStatistics,
+        record_type=RECORDS[command],
         source=no_model(show_plain(model, 1000)),
         coverage=NOTHING_READ,
         summary={},

@@ -61,7 +61,12 @@ def document(out: bytes) -> dict:
 
 @pytest.mark.parametrize("command", RECORDS)
 def test_documents_follow_the_shipped_schemas(run, checkpoint, command):
-    extra = {"scan": [checkpoint], "tensor": [checkpoint, "embed_tokens.weight"]}.get(command, [])
+    extra = {
+        "tensor": [checkpoint, "embed_tokens.weight"],
+        "compare": [checkpoint, checkpoint],
+        "demo": [],
+        "doctor": [],
+    }.get(command, [checkpoint])
     code, out, _ = run(command, *extra, "--json")
     assert code == 0
     shipped = json.loads((FOLDER / f"{command}.json").read_text())

@@ -22,7 +22,7 @@ ONLY_IN = {  # library: how the names of the modules that may import it begin
     "streamlit": ("inspector.pages", "app"),
     "captum": ("inspector.model.attribution",),
     "transformers": RUN_MODELS,
-    "torch": RUN_MODELS,
+    "torch": (*RUN_MODELS, "inspector.weights.spectral"),  # for a GPU, when there is one
 }
 HEAVY = ("torch", "transformers", "captum", "plotly", "streamlit")
 FILES = {

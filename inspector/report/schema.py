@@ -14,7 +14,9 @@ from inspector.demo.catalog import DemoModel
 from inspector.doctor import Check
 from inspector.results import Coverage, Finding, Source
 from inspector.weights.census import GroupStatistics, StandOut
+from inspector.weights.judgements import JUDGEMENTS
 from inspector.weights.statistics import TensorStatistics
+from inspector.weights.tensor_change import TensorChange
 
 FOLDER = Path(__file__).parent / "schemas"
 RECORDS: dict[str, type] = {
@@ -22,6 +24,8 @@ RECORDS: dict[str, type] = {
     "tensor": TensorStatistics,
     "demo": DemoModel,
     "doctor": Check,
+    "compare": TensorChange,
+    **{command: judgement.record for command, judgement in JUDGEMENTS.items()},
 }
 
 

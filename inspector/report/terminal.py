@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
@@ -36,6 +37,97 @@ SCAN_COLUMNS = {  # heading -> field
     "zeros": "zeros",
     "bits": "entropy_bits",
 }
+JUDGEMENT_COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
+    "health": {
+        "passed": "passed",
+        "if it fails": "severity",
+        "rule": "id",
+        "where": "where",
+        "what": "statement",
+    },
+    "spectrum": {
+        "matrix": "name",
+        "layer": "layer",
+        "role": "role",
+        "rows": "rows",
+        "columns": "columns",
+        "norm": "spectral_norm",
+        "of noise": "spectral_norm_noise",
+        "stable rank": "stable_rank",
+        "noise": "stable_rank_noise",
+        "alpha": "alpha",
+        "low": "alpha_low",
+        "high": "alpha_high",
+        "noise ": "alpha_noise",
+        "spikes": "mp_spikes",
+        "alpha says": "alpha_reading",
+        "verdict": "verdict",
+    },
+    "init": {
+        "tensor": "name",
+        "layer": "layer",
+        "role": "role",
+        "kind": "kind",
+        "std": "std",
+        "KS": "ks",
+        "fresh KS": "ks_noise",
+        "verdict": "verdict",
+        "scheme": "scheme",
+        "why": "reason",
+    },
+    "neurons": {
+        "matrix": "name",
+        "layer": "layer",
+        "role": "role",
+        "dead out": "dead_out",
+        "dead in": "dead_in",
+        "duplicates out": "duplicates_out",
+        "in": "duplicates_in",
+        "saturating": "saturating",
+        "extreme": "extreme_value",
+        "row": "extreme_row",
+        "column": "extreme_column",
+        "z": "extreme_z",
+        "noise z": "extreme_z_noise",
+    },
+    "prune": {
+        "matrix": "name",
+        "layer": "layer",
+        "role": "role",
+        "zeros": "zero_fraction",
+        "energy lost at 50 %": "energy_50",
+        "Gaussian": "energy_50_noise",
+        "at 90 %": "energy_90",
+        "Gaussian ": "energy_90_noise",
+        "2:4 costs": "cost_2_4",
+        " Gaussian": "cost_2_4_noise",
+        "1 % lost at": "sparsity_1pct",
+        "Gaussian  ": "sparsity_1pct_noise",
+    },
+    "quantize": {
+        "matrix": "name",
+        "layer": "layer",
+        "role": "role",
+        "format": "format",
+        "bits": "bits_per_weight",
+        "error": "relative_error",
+        "dB": "sqnr_db",
+        "Gaussian dB": "sqnr_noise_db",
+        "dB lost": "db_lost",
+    },
+    "compare": {
+        "tensor": "name",
+        "layer": "layer",
+        "role": "role",
+        "status": "status",
+        "rounding only": "rounding_only",
+        "relative change": "relative_change",
+        "of rounding": "relative_change_noise",
+        "changed": "changed_fraction",
+        "rank of change": "delta_rank_estimate",
+        "what": "note",
+    },
+}
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 WIDE = 200  # columns given to a table that goes to a file or a pipe
 MOST_FINDINGS = 30
@@ -45,12 +137,16 @@ SHORT = 16  # characters of a cell that is never broken
 class Bar:
     """Progress on stderr while the block runs; silent where stderr is no terminal."""
 
-    def __init__(self, title: str, quiet: bool) -> None:
+    def __init__(self, title: str, quiet: bool, counts: str) -> None:
+        counted = (
+            (DownloadColumn(), TransferSpeedColumn())
+            if counts == "bytes"
+            else (MofNCompleteColumn(), TextColumn(counts))
+        )
         self._bar = Progress(
             TextColumn(title),
             BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            *counted,
             TimeRemainingColumn(),
             TextColumn("{task.fields[label]}", markup=False),
             console=Console(stderr=True),
@@ -117,6 +213,17 @@ def print_tensor(result: Records[Any]) -> None:
             _table("Largest values", list(outliers[0]), [list(one.values()) for one in outliers])
         )
     _print_findings(console, result.findings)
+
+
+def print_judgement(result: Records[Any]) -> None:
+    """The telling columns of a judgement, its findings and its coverage; --json has every field."""
+    console = _console()
+    columns = JUDGEMENT_COLUMNS[result.command]
+    rows = [[getattr(record, field) for field in columns.values()] for record in result.records]
+    console.print(_table("", list(columns), rows))
+    if result.command != "health":  # whose records are its findings already
+        _print_findings(console, result.findings)
+    console.print(Text(coverage_line(result)))
 
 
 def print_records(result: Records[Any]) -> None:

@@ -28,7 +28,11 @@ RICH_SHARE = 0.25  # of the values must use a format's last bits to show that th
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
 def _add(a, b, sums, counts, contents):
-    """Add the sums and counts of finite pairs; the places in `sums` are those of SUMS."""
+    """Add up finite pairs (a, b), d = b - a, and what all stored values are thrown together to.
+
+    sums: a, b, a², b², ab, d², largest |d|; counts: pairs, not finite in a, not finite in b,
+    different, of other sign alone.
+    """
     a_bits, b_bits = a.view(np.uint64), b.view(np.uint64)
     sa = sb = saa = sbb = sab = sdd = 0.0
     most = sums[6]

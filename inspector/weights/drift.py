@@ -97,9 +97,9 @@ def classify(records: Sequence[TensorChange]) -> str:
         return "identical" if not lost_or_new else "targeted"
     if all(r.rounding_only for r in moved):
         return "rounding_only" if not lost_or_new else "targeted"
-    matrices = [r for r in moved if r.delta_rank_estimate is not None and not r.rounding_only]
+    matrices = moved_matrices(moved)
     low = [r for r in matrices if r.pattern == "low-rank update"]
-    quiet = [r for r in matrices if r.delta_rank_estimate == 0]
+    quiet = [r for r in matrices if not r.delta_rank_estimate]
     if low and len(low) >= LOW_RANK_SHARE * (len(matrices) - len(quiet)):
         return "lora_like"
     total = sum(r.parameters for r in compared)
@@ -109,6 +109,15 @@ def classify(records: Sequence[TensorChange]) -> str:
     if cosines and statistics.median(cosines) < UNRELATED:
         return "full_retrain"
     return "continued_pretraining"
+
+
+def moved_matrices(records: Sequence[TensorChange]) -> list[TensorChange]:
+    """Matrices whose values changed by more than rounding."""
+    return [
+        r
+        for r in records
+        if r.delta_rank_estimate is not None and r.changed_fraction and not r.rounding_only
+    ]
 
 
 def size_of_change(records: Sequence[TensorChange]) -> dict[str, Any] | None:
@@ -136,6 +145,9 @@ def verdict(kind: str, records: Sequence[TensorChange], statuses: Mapping[str, i
         ranks = sorted(r.delta_rank_estimate or 0 for r in low)
         between = f"rank {ranks[0]}" if ranks[0] == ranks[-1] else f"ranks {ranks[0]}-{ranks[-1]}"
         parts.append(f"{len(low)} matrices look like merged updates of {between}.")
+    quiet = sum(not r.delta_rank_estimate for r in moved_matrices(records))
+    if quiet:
+        parts.append(f"{quiet} changed matrices show nothing beyond the rounding floor.")
     rounded = sum(r.rounding_only for r in records)
     if rounded and kind != "rounding_only":
         parts.append(f"{rounded} tensors differ by rounding alone.")

@@ -447,6 +447,19 @@ def test_names_from_files_are_shown_harmless(tmp_path):
     assert all("\x1b" not in text for text in texts)
 
 
+def test_a_merge_below_the_rounding_floor_says_so(tmp_path):
+    rng = np.random.default_rng(0)
+    base = rng.normal(0, 0.02, (512, 512)).astype(ml_dtypes.bfloat16).astype(np.float32)
+    update = rng.normal(size=(512, 8)) @ rng.normal(size=(8, 512))
+    tuned = (base + update * 8.6e-6 / update.std()).astype(np.float32)
+    result = compared(tmp_path, {Q: base}, {Q: tuned}, "BF16")
+    record = by_name(result)[Q]
+    assert (record.delta_rank_estimate, record.pattern) == (0, None)
+    assert record.changed_fraction == pytest.approx(0.096, abs=0.01)
+    assert "Below the BF16 rounding floor" in record.note
+    assert "1 changed matrices show nothing beyond the rounding floor" in result.summary["verdict"]
+
+
 def served(*folders):
     return {
         f"/{i}/{path.name}": path.read_bytes()

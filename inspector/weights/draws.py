@@ -43,8 +43,8 @@ class Draw:
 
     @property
     def finite(self) -> bool:
-        """Whether neither NaN nor infinities are among the values, nor among their sums."""
-        return math.isfinite(self.rms)
+        """Whether values and the sums of their powers are numbers that float64 holds."""
+        return math.isfinite(self.rms) and (self.constant or math.isfinite(self.fourth))
 
     @property
     def identity(self) -> bool:
@@ -91,7 +91,8 @@ def read_draw(pieces: Iterable[np.ndarray], total: int, along_rows: bool) -> Dra
             samples.append(_sample(block, total, rng))
         energy = float(np.concatenate(longs).sum()) if longs else 0.0
         rms = math.sqrt(energy / n) if n and math.isfinite(energy) else math.nan
-        fourth_power = fourth / n / rms**4 if n and rms**4 else math.nan
+        square = rms * rms
+        fourth_power = fourth / n / square / square if n and square * square else math.nan
     ordered = np.concatenate(samples) if samples else np.zeros(0)
     if rms:
         ordered /= rms

@@ -102,7 +102,9 @@ class Judge:
     def _matrix(self, matrix: Matrix) -> Found:
         draw = self._draw(matrix, None)
         if not draw.finite:
-            raise NotEnoughData("it holds NaN or infinite values, or its squares overflow")
+            raise NotEnoughData(
+                "it holds NaN or infinite values, or powers of them leave the range of floats"
+            )
         std, keep, table = draw.rms, None, None
         identical: Groups = ()
         heads: Groups = ()

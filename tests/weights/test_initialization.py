@@ -281,6 +281,17 @@ def test_a_matrix_with_nan_costs_no_other_its_record(llama, tmp_path):
     assert len(found) == 19
 
 
+@pytest.mark.parametrize("size", [1e-310, 1e-90, 1e-20, 1e20, 1e90, 1e200])
+def test_values_of_any_size_give_a_verdict_or_a_reason(size, tmp_path):
+    values = np.random.default_rng(0).normal(size=(64, 64)) * size
+    save_file({"layers.0.mlp.up_proj.weight": values}, tmp_path / "model.safetensors")
+    found = of(tmp_path)
+    if 1e-70 < size < 1e70:
+        assert found[0].verdict == "normal, other scale"
+    else:
+        assert "leave the range of floats" in found.coverage.skipped[0].reason
+
+
 def test_quantised_values_are_named_not_judged(tmp_path):
     values = torch.randn(64, 64)
     tensors = {

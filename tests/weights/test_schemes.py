@@ -197,8 +197,8 @@ def test_what_was_trained_fits_no_scheme_and_the_reason_says_why(kind, why):
 
 def test_fresh_tensors_are_called_trained_less_than_once_in_a_hundred():
     rng = np.random.default_rng(5)
-    verdicts = [verdict_on(rng.normal(0, 0.02, (48, 64))).verdict for _ in range(400)]
-    assert verdicts.count(TRAINED) <= 4  # measured: 2 of 5940
+    verdicts = [verdict_on(rng.normal(0, 0.02, (48, 64))).verdict for _ in range(200)]
+    assert verdicts.count(TRAINED) <= 2  # measured: 2 of 5940
 
 
 def test_few_values_give_no_verdict():

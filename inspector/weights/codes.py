@@ -12,6 +12,8 @@ from inspector.weights.formats import FORMATS, decode
 from inspector.weights.header import TensorEntry
 from inspector.weights.scan import read_patterns
 
+WIDE = ("F16", "BF16", "F32", "F64")  # dtypes a scale has, unless a scheme says otherwise
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Packed:

@@ -7,11 +7,22 @@ import numpy as np
 from inspector.results import show_plain
 from inspector.weights import unpack
 from inspector.weights.checkpoint import Reader
-from inspector.weights.codes import Look, Packed, cannot, misfit, no_scale, patterns_of, values_of
+from inspector.weights.codes import (
+    WIDE,
+    Look,
+    Packed,
+    cannot,
+    misfit,
+    no_scale,
+    patterns_of,
+    values_of,
+)
 from inspector.weights.formats import FORMATS, decode
 from inspector.weights.header import TensorEntry
 
 COMMON_BLOCK = (128, 128)  # of fp8 whose config does not say
+FINE, POWERS = ("F8_E4M3", "U8"), ("F8_E8M0", "U8")  # scales of 16 and of 32 4-bit floats
+SCALES = (*WIDE, "U8", "F8_E8M0", "F8_E4M3", "F8_E5M2")
 CODES = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4", "I8", "U8")
 
 
@@ -35,9 +46,9 @@ def scaled(look: Look, entry: TensorEntry) -> Packed | None:
     if entry.dtype == "U8":
         return cannot(entry, "codes", f"U8 codes beside {show_plain(scale.name)}: not a known way")
     zero = look.beside(f"{base}_zero_point") if entry.dtype == "I8" else None
-    grid = _grid(entry.shape, scale.shape)
+    grid = _grid(entry.shape, scale.shape) if scale.dtype in SCALES else None
     block = grid and _block(entry.shape, grid, look.block())
-    if not block or (zero is not None and zero.shape != scale.shape):
+    if not block or (zero is not None and (zero.shape, zero.dtype) != (scale.shape, "I8")):
         return misfit(entry, "scaled", scale, *([zero] if zero else []))
     name = "int8" if entry.dtype == "I8" else "fp8"
     told = f"{name} ({entry.dtype}) with {scale.dtype} scales {_per(block, entry.shape)}"
@@ -91,7 +102,7 @@ def _block(
 
 def _two_per_byte(look: Look, entry: TensorEntry, scale: TensorEntry) -> bool:
     """Whether bytes hold two 4-bit codes each: one-byte scales of groups of 16 or 32 of them."""
-    one_byte = scale.dtype in ("U8", "F8_E8M0", "F8_E4M3")
+    one_byte = scale.dtype in FINE + POWERS
     groups = [2 * entry.shape[-1] // size for size in (16, 32)]
     return one_byte and len(scale.shape) > 1 and scale.shape[-1] in groups
 
@@ -100,7 +111,8 @@ def _fp4(look: Look, entry: TensorEntry, scale: TensorEntry, base: str) -> Packe
     columns = entry.shape[-1] * (1 if entry.dtype == "F4" else 2)
     shape = (*entry.shape[:-1], columns)
     group = columns // scale.shape[-1] if scale.shape and scale.shape[-1] else 0
-    if scale.shape != (*shape[:-1], columns // group if group else 0) or group not in (16, 32):
+    fits = group in (16, 32) and scale.shape == (*shape[:-1], columns // group)
+    if not fits or scale.dtype not in (FINE if group == 16 else POWERS):
         return misfit(entry, "fp4", scale)
     if look.beside(f"{base.rpartition('.')[0]}.comfy_quant"):
         return cannot(entry, "nvfp4", "NVFP4 whose scales are swizzled is not read")
@@ -111,12 +123,10 @@ def _fp4(look: Look, entry: TensorEntry, scale: TensorEntry, base: str) -> Packe
         second = multiplied or divided
         if second is None:
             return no_scale(entry, "nvfp4", f"{base}_scale_2 or {base}_global_scale")
-        if _grid(shape, second.shape) != (1, 1):
+        if _grid(shape, second.shape) != (1, 1) or second.dtype not in WIDE:
             return misfit(entry, "nvfp4", second)
         helpers |= {"multiply" if multiplied else "divide": second}
         scheme = "NVFP4 (E2M1, one E4M3 scale per 16 and one per tensor)"
-    elif scale.dtype == "F8_E4M3":
-        return misfit(entry, "fp4", scale)
     return Packed(
         entry=entry,
         plain_name=base,
@@ -137,7 +147,7 @@ def mx_blocks(look: Look, entry: TensorEntry) -> Packed | None:
     if scale is None:
         return no_scale(entry, "mxfp4", name)
     *lead, groups, size = entry.shape
-    if size != 16 or scale.shape != (*lead, groups) or scale.dtype not in ("U8", "F8_E8M0"):
+    if size != 16 or scale.shape != (*lead, groups) or scale.dtype not in POWERS:
         return misfit(entry, "mxfp4", scale)
     return Packed(
         entry=entry,

@@ -9,7 +9,7 @@ import numpy as np
 
 from inspector.weights import unpack
 from inspector.weights.checkpoint import Reader
-from inspector.weights.codes import Look, Packed, misfit, no_scale, patterns_of, values_of
+from inspector.weights.codes import WIDE, Look, Packed, misfit, no_scale, patterns_of, values_of
 from inspector.weights.header import TensorEntry
 
 FORMAT = "table"
@@ -37,7 +37,8 @@ def looked_up(look: Look, entry: TensorEntry) -> Packed | None:
         helper = look.beside(f"{entry.name}.{use}")
         if helper is None:
             return no_scale(entry, FORMAT, f"{entry.name}.{use}")
-        if helper.parameters != count:
+        inner = use == "absmax" and "nested_block" in settings
+        if helper.parameters != count or helper.dtype not in (("U8",) if inner else WIDE):
             return misfit(entry, FORMAT, helper)
         helpers[use] = helper
     block = int(settings["block"])

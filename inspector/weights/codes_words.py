@@ -6,7 +6,7 @@ from inspector.errors import CheckpointError
 from inspector.results import show_plain
 from inspector.weights import unpack
 from inspector.weights.checkpoint import Reader
-from inspector.weights.codes import Look, Packed, misfit, no_scale, patterns_of, values_of
+from inspector.weights.codes import WIDE, Look, Packed, misfit, no_scale, patterns_of, values_of
 from inspector.weights.header import TensorEntry
 
 WORD = 32  # bits
@@ -24,11 +24,12 @@ def gptq_or_awq(look: Look, entry: TensorEntry) -> Packed | None:
         if helper is None:
             return no_scale(entry, "gptq", f"{owner}.{name}")
     assert scales is not None and zeros is not None
-    if len(scales.shape) != 2 or 0 in scales.shape or zeros.dtype != "I32":
+    is_scale = len(scales.shape) == 2 and 0 not in scales.shape and scales.dtype in WIDE
+    if not is_scale or zeros.dtype != "I32" or len(zeros.shape) != 2:
         return misfit(entry, "gptq", scales, zeros)
     groups, rows = scales.shape
     is_gptq = entry.shape[1] == rows
-    words = zeros.shape[-1] if is_gptq else entry.shape[1]
+    words = zeros.shape[1] if is_gptq else entry.shape[1]
     bits = WORD * words // rows
     columns = entry.shape[0] * WORD // max(bits, 1) if is_gptq else entry.shape[0]
     fits = bits in (BITS if is_gptq else (4,)) and rows * bits == WORD * words
@@ -73,7 +74,7 @@ def int_words(look: Look, entry: TensorEntry) -> Packed | None:
     if scale is None:
         return no_scale(entry, "words", f"{owner}.weight_scale")
     whole = note is not None and note.dtype in INDEXES and note.parameters == 2
-    if note is None or not whole or len(scale.shape) != 2:
+    if note is None or not whole or len(scale.shape) != 2 or scale.dtype not in WIDE:
         return misfit(entry, "words", scale, *([note] if note else []))
     rows, columns = (int(x) for x in values_of(note, look.reader, dtype=np.float64))
     words, groups = entry.shape[1], scale.shape[1]

@@ -135,6 +135,19 @@ def test_int8_of_bitsandbytes_and_with_zero_points(tmp_path):
     np.testing.assert_array_equal(only(written(tmp_path, tensors)), wanted)
 
 
+@pytest.mark.parametrize("dtype", ["F4", "F8_E4M3", "I8"])
+@pytest.mark.parametrize("scale", ["I32", "I64"])
+def test_scales_that_are_no_scales_are_told_and_not_used(tmp_path, dtype, scale):
+    columns = 64 if dtype == "F4" else 32
+    held = np.zeros((6, 32), np.uint8).tobytes()
+    wide = stored(scale, np.ones((6, columns // 16), scale.replace("I", "int").lower()))
+    tensors = layer({"weight": (dtype, (6, columns), held), "weight_scale": wide})
+    checkpoint = written(tmp_path, tensors)
+    assert matrices(checkpoint)[0] == []
+    (told,) = packed_findings(find_packed(checkpoint))
+    assert (told.id, told.severity) == ("QT-UNREAD", "warning")
+
+
 GPT_OSS = {
     "model_type": "gpt_oss",
     "num_local_experts": 3,

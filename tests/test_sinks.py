@@ -35,7 +35,9 @@ SAFE_EXPRESSIONS = {
     "seconds": "a number",
     "when": "a number in words of our own",
     "facts.layers": "a number",
-    "scan.source.when": "the time, written by us",
+    "result.source.when": "the time, written by us",
+    "doing": "what a job does, from frame.DOING",
+    "form.upper()": "a format's name written out in the page",
     "chart.alt": "only after it was found to hold nothing that Markdown reads (frame.draw)",
 }
 

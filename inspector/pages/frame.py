@@ -2,7 +2,10 @@
 
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -10,19 +13,38 @@ import streamlit as st
 from inspector import jobs
 from inspector.errors import BadOption
 from inspector.report.charts import Chart
-from inspector.report.document import coverage_line, md_code
-from inspector.results import Finding, show_plain
+from inspector.report.document import coverage_line, md_code, render
+from inspector.results import Finding, Records, show_plain
 from inspector.weights import cache, channels
 from inspector.weights.checkpoint import DEMO, Checkpoint, open_checkpoint
 from inspector.weights.header import TensorEntry
 from inspector.weights.makeup import inventory
 from inspector.weights.scan import Scan
 from inspector.weights.stored import load_scan, scan_key, stored_view, view_key
+from inspector.weights.stored_judgements import (
+    Kept,
+    compare_key,
+    judgement_key,
+    load_compare,
+    load_judgement,
+)
 from inspector.weights.tensor import TensorView
 
 PAGES = Path(__file__).parent
 RECENT = 8
 AT_ONCE = 32_000_000  # bytes of a tensor that are looked at well within a second
+DOING = {  # work of a job -> what it does, above its progress
+    "scan": "Measuring every value",
+    "tensor": "Measuring every value",
+    "health": "Checking every rule",
+    "spectrum": "Taking every matrix apart into directions",
+    "init": "Comparing every tensor with fresh draws",
+    "neurons": "Looking at every unit and head",
+    "prune": "Sorting every matrix by size",
+    "quantize": "Rounding every matrix to fewer bits",
+    "compare": "Comparing tensor by tensor",
+}
+R = TypeVar("R")
 FOUR_DIGITS = st.column_config.NumberColumn(format="%.4g")
 
 
@@ -106,46 +128,82 @@ def chip(checkpoint: Checkpoint) -> None:
 def scanned(checkpoint: Checkpoint) -> Scan | None:
     """The model's scan; while there is none, a job makes it and its progress is drawn here."""
     id = scan_key(checkpoint)
-    if (kept := _kept(id)) is not None:
-        return kept
-    job = jobs.find(id)
-    if job is None or job.state == "done":  # done, but its result has been pruned
-        jobs.submit(
-            id,
-            "scan",
-            f"Scan of {show_plain(checkpoint.model)}",
-            model=checkpoint.model,
-            channels=False,
-        )
-    watch(id)
-    return None
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def _found(id: str) -> Scan:
-    kept = load_scan(id)
-    if kept is None:
-        raise LookupError(id)
+    if (kept := _found(_scan, id)) is None:
+        title = f"Scan of {show_plain(checkpoint.model)}"
+        _have_made(id, "scan", title, model=checkpoint.model, channels=False)
     return kept
 
 
-def _kept(id: str) -> Scan | None:
+def judged(checkpoint: Checkpoint, command: str) -> Kept | None:
+    """A judgement in JUDGEMENTS; while there is none, a job makes it, its progress drawn here."""
+    id = judgement_key(checkpoint, command)
+    if (kept := _found(_judgement, id, command)) is None:
+        title = f"{command.capitalize()} of {show_plain(checkpoint.model)}"
+        _have_made(id, command, title, model=checkpoint.model)
+    return kept
+
+
+def judged_before(checkpoint: Checkpoint, command: str) -> Kept | None:
+    """A judgement that is there already; None starts nothing."""
+    return _found(_judgement, judgement_key(checkpoint, command), command)
+
+
+def compared(base: Checkpoint, tuned: Checkpoint) -> Kept | None:
+    """The comparison of two models; while there is none, a job makes it as in `judged`."""
+    id = compare_key(base, tuned)
+    if (kept := _found(_comparison, id)) is None:
+        title = f"Compare of {show_plain(base.model)} and {show_plain(tuned.model)}"
+        _have_made(id, "compare", title, base=base.model, model=tuned.model)
+    return kept
+
+
+# Results are shared between pages and visitors: nothing may change them in place.
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _scan(id: str) -> Scan:
+    return _there(load_scan(id))
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _judgement(id: str, command: str) -> Kept:
+    return _there(load_judgement(id, command))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _comparison(id: str) -> Kept:
+    return _there(load_compare(id))
+
+
+def _there(kept: R | None) -> R:
+    if kept is None:
+        raise LookupError  # what is not there yet must not be remembered as missing
+    return kept
+
+
+def _found(load: Callable[..., R], *names: str) -> R | None:
     try:
-        return _found(id)
+        return load(*names)
     except LookupError:
         return None
 
 
-def watch(id: str) -> None:
+def _have_made(id: str, work: str, title: str, **parameters: Any) -> None:
+    """Have a job do the work in jobs.WORK, unless it is under way or ended badly; say how it is."""
+    job = jobs.find(id)
+    if job is None or job.state == "done":  # done, but its result has been pruned
+        jobs.submit(id, work, title, **parameters)
+    watch(id, DOING[work])
+
+
+def watch(id: str, doing: str) -> None:
     """A job under way or one that ended badly, with what can be done about it."""
     job = jobs.find(id)
     if job is None:
         return
     if job.active:
-        _progress(id)
+        _progress(id, doing)
         return
     if job.state == "cancelled":
-        st.warning("The measurement was cancelled; what is below comes from the headers alone.")
+        st.warning("The measurement was cancelled: what needs it is not shown.")
     elif job.state == "failed":
         st.error("The measurement failed:")
         st.code(show_plain(job.error or "", 500), language=None)
@@ -155,7 +213,7 @@ def watch(id: str) -> None:
 
 
 @st.fragment(run_every="0.5s")
-def _progress(id: str) -> None:
+def _progress(id: str, doing: str) -> None:
     job = jobs.find(id)
     if job is None or not job.active:
         st.rerun()  # the whole page: without this timer, and with what was measured
@@ -163,7 +221,7 @@ def _progress(id: str) -> None:
     share = job.done / job.total if job.total else 0.0
     seconds = job.seconds_left
     when = f", about {seconds:.0f} s left" if seconds is not None else ""
-    left.progress(share, text=f"Measuring every value: {share:.0%} of {short(job.total)}{when}")
+    left.progress(share, text=f"{doing}: {share:.0%}{when}")
     if right.button("Cancel", key=f"cancel_{id}"):
         jobs.cancel(id)
         st.rerun()
@@ -220,9 +278,22 @@ def findings_table(findings: tuple[Finding, ...], key: str) -> None:
     )
 
 
-def coverage(scan: Scan) -> None:
+def coverage(result: Records[Any]) -> None:
     """How much of the model the numbers rest on, and when they were measured."""
-    st.caption(f"{coverage_line(scan)} Measured {scan.source.when}.")
+    st.caption(f"{coverage_line(result)} Measured {result.source.when}.")
+
+
+def downloads(result: Records[Any], forms: tuple[str, ...], key: str) -> None:
+    """A button for each form of a result's document."""
+    with st.container(horizontal=True):
+        for form in forms:
+            st.download_button(
+                f"Download {form.upper()}",
+                data=partial(render, result, form),
+                file_name=f"{result.command}.{form}",
+                on_click="ignore",
+                key=f"{key}_{form}",
+            )
 
 
 def matches(names: "pd.Series[str]", text: str) -> "pd.Series[bool]":
@@ -254,11 +325,8 @@ def viewed(checkpoint: Checkpoint, name: str) -> TensorView:
     id = view_key(checkpoint, name)
     if checkpoint.tensor(name).bytes <= AT_ONCE or cache.has(id):
         return _view(checkpoint.model, id, name)
-    job = jobs.find(id)
-    if job is None or job.state == "done":  # done, but its result has been pruned
-        title = f"Tensor {show_plain(name)} of {show_plain(checkpoint.model)}"
-        jobs.submit(id, "tensor", title, model=checkpoint.model, name=name)
-    watch(id)
+    title = f"Tensor {show_plain(name)} of {show_plain(checkpoint.model)}"
+    _have_made(id, "tensor", title, model=checkpoint.model, name=name)
     return st.stop()
 
 

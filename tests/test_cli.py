@@ -18,6 +18,7 @@ from inspector import cli
 from inspector.report.document import FORMATS, csv_cell, md_code
 from inspector.report.schema import FOLDER, RECORDS, text
 from inspector.weights import scan as scanning
+from inspector.weights.judgements import JUDGEMENTS
 
 HOSTILE = "<img src=x onerror=alert(1)>|`[c](javascript:0)\x1b[31m\u202e=cmd()"
 
@@ -115,6 +116,48 @@ def test_every_format_carries_every_record(run, checkpoint, tmp_path):
     found = {result["ruleId"] for result in sarif["runs"][0]["results"]}
     assert found == {finding["id"] for finding in document(out)["findings"]}
     assert found == {rule["id"] for rule in sarif["runs"][0]["tool"]["driver"]["rules"]}
+
+
+@pytest.mark.parametrize("command", JUDGEMENTS)
+def test_every_judgement_comes_in_every_format(run, checkpoint, command):
+    _, out, _ = run(command, checkpoint, "--json")
+    wanted = document(out)["records"]
+    assert wanted
+    _, text_of_csv, _ = run(command, checkpoint, "--format", "csv")
+    assert len(list(csv.DictReader(io.StringIO(text_of_csv.decode())))) == len(wanted)
+    _, binary, _ = run(command, checkpoint, "--format", "parquet")
+    assert len(pd.read_parquet(io.BytesIO(binary))) == len(wanted)
+    first = wanted[0].get("name", wanted[0].get("id"))
+    for form in ("table", "md", "html"):
+        code, shown, _ = run(command, checkpoint, "--format", form, "--fail-on", "never")
+        assert code == 0
+        assert first.split(".")[0] in shown.decode()
+    sarif = document(run(command, checkpoint, "--format", "sarif")[1])
+    assert len(sarif["runs"][0]["results"]) == len(document(out)["findings"])
+
+
+def test_health_fails_where_it_is_told_to(run, tmp_path):
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(64, 64)).astype(np.float32)
+    weights[3, 5] = np.nan
+    save_file({"w": weights}, tmp_path / "model.safetensors")
+    code, out, _ = run("health", tmp_path, "--json")
+    assert code == 1
+    failed = [r for r in document(out)["records"] if not r["passed"]]
+    assert "HL-FINITE" in {r["id"] for r in failed}
+    assert run("health", tmp_path, "--fail-on", "never", "--json")[0] == 0
+    sarif = document(run("health", tmp_path, "--format", "sarif")[1])
+    results = sarif["runs"][0]["results"]
+    assert {"HL-FINITE"} <= {r["ruleId"] for r in results if r["level"] == "error"}
+
+
+def test_compare_names_both_models(run, checkpoint):
+    code, out, _ = run("compare", checkpoint, "demo:planted", "--json")
+    found = document(out)
+    assert code == 0
+    assert found["source"]["model"] == "demo:planted"
+    assert found["summary"]["base"]["model"] == str(checkpoint)
+    assert {r["status"] for r in found["records"]} >= {"added", "removed"}
 
 
 def test_a_table_is_for_the_terminal(run, checkpoint, tmp_path):

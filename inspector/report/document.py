@@ -36,6 +36,8 @@ def csv_cell(value: object) -> object:
     """A cell no spreadsheet runs as a formula; numbers and missing values stay as they are."""
     if isinstance(value, tuple | list):
         return "x".join(map(str, value)) or "scalar"
+    if isinstance(value, Mapping):
+        return json.dumps(_flat(value))
     if not isinstance(value, str):
         return value
     plain = show_plain(value, 1000)
@@ -44,8 +46,22 @@ def csv_cell(value: object) -> object:
 
 def _parquet(result: Document) -> bytes:
     buffer = io.BytesIO()
-    result.to_frame().to_parquet(buffer, index=False)
+    frame = result.to_frame()
+    for column in frame.columns:  # a column of mappings has no one type: it becomes JSON text
+        if any(isinstance(value, Mapping) for value in frame[column]):
+            frame[column] = [json.dumps(_flat(value)) for value in frame[column]]
+    frame.to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def _flat(value: Mapping[str, object]) -> dict[str, str | int | float | None]:
+    """A mapping as JSON can hold it: other values than numbers become plain text."""
+    return {
+        show_plain(str(key)): item
+        if item is None or isinstance(item, int | float)
+        else show_plain(str(item), 1000)
+        for key, item in value.items()
+    }
 
 
 def _markdown(result: Document) -> bytes:

@@ -46,7 +46,7 @@ def _spoken(layer: str) -> str:
     return f"layer {layer}" if layer.isdigit() else layer
 
 
-def _log_axis(low: float, high: float) -> alt.Axis:
+def log_axis(low: float, high: float) -> alt.Axis:
     """Round ticks on a log scale: powers of ten, with 2 and 5 between them where they are few."""
     if not 0 < low <= high:
         return alt.Axis()
@@ -94,7 +94,7 @@ def size_by_depth(table: pd.DataFrame) -> Chart:
             y=alt.Y(
                 "rms:Q",
                 scale=alt.Scale(type="log", nice=False),
-                axis=_log_axis(float(shown["rms"].min()), float(shown["rms"].max())),
+                axis=log_axis(float(shown["rms"].min()), float(shown["rms"].max())),
                 title="rms, log scale",
             ),
             color=_colour(list(shown["kind"])),
@@ -152,7 +152,7 @@ def histogram(found: Histogram, record: TensorStatistics, log: bool) -> Chart:
     table = pd.DataFrame({"from": found.edges[:-1], "to": found.edges[1:], "count": found.counts})
     shown = table[table["count"] > 0]
     scale = alt.Scale(type="log", domainMin=0.5) if log else alt.Scale(zero=True)
-    axis = _log_axis(1, int(found.counts.max())) if log else alt.Axis(format="~s")
+    axis = log_axis(1, int(found.counts.max())) if log else alt.Axis(format="~s")
     bars = (
         alt.Chart(shown.assign(floor=0.5 if log else 0.0))
         .mark_rect(color=KIND_COLOURS["weight"])

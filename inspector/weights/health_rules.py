@@ -345,7 +345,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="HL-DIRECTION",
         checks="Every matrix has at least this share of the stable rank of noise of its shape.",
-        threshold=0.01,
+        threshold=0.05,
         source="our choice, beside the noise reference",
         find=_one_direction,
     ),

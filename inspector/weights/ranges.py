@@ -14,7 +14,7 @@ from inspector.weights.storage import ByteRange, Reader, Stamp
 from inspector.weights.transports import Transport, TryAgain
 
 SEGMENT = 4 * 2**20  # bytes of a request, at most
-GAP = 256 * 2**10  # bytes between two ranges that cost less than a request of their own
+GAP = 16 * 2**10  # bytes between two ranges that cost less than a request of their own
 HELD = 32  # segments kept: 128 MiB, so that what is read again is mostly still here
 SMALL = SEGMENT // 8  # what is asked of a segment that was let go, and not worth all of it
 PAUSE = 0.25  # seconds before the second try; doubled each time

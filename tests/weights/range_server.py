@@ -2,11 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import http.server
 import re
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
@@ -59,6 +59,11 @@ class Files:
         return [request for request in self.requests if request.name == name]
 
 
+@functools.cache
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.sha1(content).hexdigest()}"'
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     files: Files
     lock = threading.Lock()
@@ -109,7 +114,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _content(self, request: Request, content: bytes) -> None:
         files = self.files
-        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"'} if files.etag else {}
+        headers = {"ETag": _etag(content)} if files.etag else {}
         if files.ignore_range:
             self._send(200, content, headers)
             return
@@ -165,4 +170,4 @@ def serving(files: Mapping[str, bytes]) -> Iterator[Files]:
         server.shutdown()
         thread.join()
         server.server_close()
-        time.sleep(0)
+        _etag.cache_clear()

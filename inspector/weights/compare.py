@@ -16,7 +16,7 @@ from inspector.weights.codes import Packed
 from inspector.weights.drift import summary
 from inspector.weights.header import Header, TensorEntry
 from inspector.weights.matrices import one_blas_thread
-from inspector.weights.packed import find_packed, packed_findings
+from inspector.weights.packed import find_packed, findings_on
 from inspector.weights.pairs import Pair, SideBySide, plain_name, runs
 from inspector.weights.problems import Log
 from inspector.weights.scan import choose
@@ -224,7 +224,7 @@ class _Work:
             },
             records=records,
             findings=(
-                *_findings(self._base, self._tuned, self._base_codes, self._tuned_codes),
+                *_findings(self._base, self._tuned),
                 *self._log.findings,
             ),
         )
@@ -288,17 +288,12 @@ def _identity(checkpoint: Checkpoint, header: Header) -> tuple[int, str, str] | 
     return header.file_bytes, version[0], header.sha256
 
 
-def _findings(
-    base: Checkpoint,
-    tuned: Checkpoint,
-    base_codes: Mapping[str, Packed],
-    tuned_codes: Mapping[str, Packed],
-) -> list[Finding]:
+def _findings(base: Checkpoint, tuned: Checkpoint) -> list[Finding]:
     """What is wrong with either checkpoint; of the base said so, each told once."""
-    own = [*tuned.findings, *tuned.architecture.findings, *packed_findings(tuned_codes)]
+    own = list(findings_on(tuned))
     theirs = [
         dataclasses.replace(finding, where=f"base: {finding.where}")
-        for finding in (*base.findings, *base.architecture.findings, *packed_findings(base_codes))
+        for finding in findings_on(base)
         if finding not in own
     ]
     return [*own, *theirs]

@@ -12,6 +12,7 @@ from inspector.weights.copies import Copy
 from inspector.weights.extremes import SUPER, is_candidate
 from inspector.weights.matrices import coverage, matrices, one_blas_thread
 from inspector.weights.neuron_records import Measure, Measured, Neurons, parallel
+from inspector.weights.packed import findings_on
 from inspector.weights.partners import Group
 from inspector.weights.problems import Log
 from inspector.weights.units import Mlp
@@ -115,7 +116,6 @@ def _result(checkpoint: Checkpoint, where: str | None, judged: _Judged) -> Recor
     neuron_findings.tell_super_weights(log, candidates)
     for one in judged.failed:
         log.add("NU-SKIPPED", one.name, f"not judged: {one.reason}")
-    architecture = checkpoint.architecture
     return Records(
         command="neurons",
         record_type=Neurons,
@@ -138,5 +138,5 @@ def _result(checkpoint: Checkpoint, where: str | None, judged: _Judged) -> Recor
             "where": where,
         },
         records=tuple(m.record for m in judged.measured),
-        findings=(*checkpoint.findings, *architecture.findings, *log.findings),
+        findings=(*findings_on(checkpoint), *log.findings),
     )

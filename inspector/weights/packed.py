@@ -81,6 +81,12 @@ def packed_placements(checkpoint: Checkpoint, packed: Mapping[str, Packed]) -> d
     }
 
 
+def findings_on(checkpoint: Checkpoint) -> tuple[Finding, ...]:
+    """All that is known of a checkpoint before its weights are judged: files, names and codes."""
+    packed = packed_findings(find_packed(checkpoint))
+    return (*checkpoint.findings, *checkpoint.architecture.findings, *packed)
+
+
 def packed_findings(packed: Mapping[str, Packed]) -> tuple[Finding, ...]:
     """Which schemes were recognised, and every tensor whose codes cannot be turned into values."""
     log = Log()

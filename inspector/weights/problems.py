@@ -101,7 +101,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "WT-INF": ("error", "A value overflowed its dtype: go back, or save with a wider dtype."),
     "WT-CODES": (
         "warning",
-        "These are stored codes, not weights: their scale tensor is not applied.",
+        "A scan shows what is stored: `inspector quantize` reads codes through their scales.",
     ),
     "WT-CONSTANT": (
         "info",
@@ -174,9 +174,9 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     ),
     # neurons and heads
     "NU-DEAD": ("warning", "They compute nothing: see whether pruning or a failed load left them."),
-    "NU-CONSTANT": ("warning", "A constant initialisation that training never broke leaves these."),
+    "NU-CONSTANT": ("warning", "Constant initialisation that training never broke leaves these."),
     "NU-PARALLEL": ("warning", "They compute the same up to a factor: one of each would do."),
-    "NU-CROWDED": ("warning", "The matrix has nearly collapsed to one direction: see its spectrum."),
+    "NU-CROWDED": ("warning", "It has nearly collapsed to one direction: see its spectrum."),
     "NU-DEAD-UNIT": (
         "warning",
         "These units can be removed; what a constant one adds belongs into the bias after it.",
@@ -185,7 +185,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "NU-DEAD-HEAD": ("warning", "The head can be removed without any change of the outputs."),
     "NU-HEADS": ("info", "Put the right config.json beside the weights; matrices are judged."),
     "NU-COPY": ("warning", "Find out whether the model was meant to hold the same thing twice."),
-    "NU-SUPER-WEIGHT": ("info", "Keep it exact when pruning or quantising, and check what it does."),
+    "NU-SUPER-WEIGHT": ("info", "Keep it exact when pruning or quantising; check what it does."),
     "NU-SKIPPED": ("error", "Look at the values first: `inspector tensor` shows what is wrong."),
     # the rules of health
     "HL-FILE": ("error", "Mend what the finding names, then judge the weights again."),

@@ -20,6 +20,7 @@ from inspector.weights.curves import GRID, LOST, Groups
 from inspector.weights.gains import Gain, Gains, row_losses
 from inspector.weights.magnitudes import Magnitudes, magnitudes, refined
 from inspector.weights.matrices import Matrix, coverage, load, matrices
+from inspector.weights.packed import findings_on
 from inspector.weights.problems import Log
 from inspector.weights.sparsity import Pattern, kept_by_chance, pattern, zero_structure
 from inspector.weights.tally import LEAST_SQUARE
@@ -169,7 +170,7 @@ def prune(
             "groups": groups.curves(),
         },
         records=tuple(records),
-        findings=(*checkpoint.findings, *checkpoint.architecture.findings, *log.findings),
+        findings=(*findings_on(checkpoint), *log.findings),
     )
 
 

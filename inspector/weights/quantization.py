@@ -18,7 +18,7 @@ from inspector.weights.grid_noise import noise_energy
 from inspector.weights.grids import GRIDS, Grid, Rounded, decibels, round_to
 from inspector.weights.lattice import Lattice, find_lattice
 from inspector.weights.matrices import Matrix, coverage, load, matrices
-from inspector.weights.packed import find_packed, packed_findings
+from inspector.weights.packed import find_packed, findings_on
 from inspector.weights.problems import Log
 from inspector.weights.quantization_summary import summary
 
@@ -112,12 +112,7 @@ def quantize(
             "where": where,
         },
         records=tuple(records),
-        findings=(
-            *checkpoint.findings,
-            *checkpoint.architecture.findings,
-            *packed_findings(packed),
-            *log.findings,
-        ),
+        findings=(*findings_on(checkpoint), *log.findings),
     )
 
 

@@ -23,6 +23,7 @@ from inspector.weights.matrices import (
     matrices,
     one_blas_thread,
 )
+from inspector.weights.packed import findings_on
 from inspector.weights.problems import Log
 from inspector.weights.shape_noise import ShapeNoise, shape_noise
 
@@ -145,7 +146,6 @@ def spectrum(
             progress(done, len(found), show_plain(matrix.name, 60))
     kept = [measured[m.name] for m in matrices(checkpoint, where)[0] if m.name in measured]
     records = [record for _, pairs in kept for record, _ in pairs]
-    architecture = checkpoint.architecture
     return Spectra(
         command="spectrum",
         record_type=MatrixSpectrum,
@@ -153,7 +153,7 @@ def spectrum(
         coverage=coverage(checkpoint, [matrix for matrix, _ in kept], skipped),
         summary=_summary(records, replicates, where),
         records=tuple(records),
-        findings=(*checkpoint.findings, *architecture.findings, *log.findings),
+        findings=(*findings_on(checkpoint), *log.findings),
         singular={record.name: values for _, pairs in kept for record, values in pairs},
     )
 

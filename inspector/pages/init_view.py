@@ -96,37 +96,39 @@ def tensor(checkpoint: Checkpoint, name: str) -> None:
     record: Initialization | None = views.piece(found, "init_piece")
     if record is None:
         return
-    st.subheader(_headline(record), anchor=False)
+    _headline(record)
     st.text(show_plain(record.reason, 500))
-    ks, limit = record.ks, record.ks_noise
-    frame.metrics(
-        {
-            "KS distance": "none" if ks is None else frame.number(ks),
-            "of a fresh draw, at most": "none" if limit is None else frame.number(limit),
-            "scale over the scheme's": "none"
-            if record.scale_ratio is None
-            else frame.number(record.scale_ratio),
-            "spikes (noise: 0)": "not needed" if record.spikes is None else str(record.spikes),
-            "forward gain": "none"
-            if record.forward_gain is None
-            else frame.number(record.forward_gain),
-        }
-    )
-    st.caption(
-        "KS distance: the largest gap between the shares of values below each point, here and in "
-        "the nearest shape. Forward gain: inputs times squared scale, the factor on the variance "
-        "of a random signal; schemes aim at about 1 or 2."
-    )
+    _numbers(record)
     _against(checkpoint, name, record, single=len(found.records) == 1)
     views.more()
 
 
-def _headline(record: Initialization) -> str:
+def _headline(record: Initialization) -> None:
     if record.verdict == "trained":
-        return "Trained: it fits no known draw"
-    if record.verdict == "not enough data":
-        return "Not enough data"
-    return "It cannot be told from a fresh draw" if record.untrained else "It looks as drawn"
+        st.header("Trained: it fits no known draw")
+    elif record.verdict == "not enough data":
+        st.header("Not enough data")
+    elif record.untrained:
+        st.header("It cannot be told from a fresh draw")
+    else:
+        st.header("It looks as drawn")
+
+
+def _numbers(record: Initialization) -> None:
+    known = {
+        "KS distance": record.ks,
+        "of a fresh draw, at most": record.ks_noise,
+        "scale over the scheme's": record.scale_ratio,
+        "spikes (noise: 0)": record.spikes,
+        "forward gain": record.forward_gain,
+        "backward gain": record.backward_gain,
+    }
+    frame.metrics({label: frame.number(v) for label, v in known.items() if v is not None})
+    st.caption(
+        "KS distance: the largest gap between the shares of values below each point, here and in "
+        "the nearest shape. Gains: inputs (outputs) times squared scale, the factor on the "
+        "variance of a random signal (gradient); schemes aim at about 1 or 2."
+    )
 
 
 def _against(checkpoint: Checkpoint, name: str, record: Initialization, single: bool) -> None:

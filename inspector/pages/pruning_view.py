@@ -68,7 +68,9 @@ def summary(checkpoint: Checkpoint) -> None:
     _zeros(table)
     st.header("Every matrix")
     order = table.sort_values("energy_50", kind="stable")
-    views.open_row(order, COLUMNS, "Pruning", "pruned", f"Pruning of {len(table)} matrices")
+    views.open_row(
+        order, COLUMNS, "Pruning", "pruned", f"Pruning of {len(table)} matrices", tuple(COLUMNS)[1:]
+    )
     st.caption(
         f"Easiest first. A Gaussian: {gaussian.energy_lost(np.array(0.5)):.4f} at 50 %, "
         f"{gaussian.energy_lost(np.array(0.9)):.3f} at 90 %, sparsity "
@@ -94,16 +96,13 @@ def _group(kept: Kept, group: dict[str, Any]) -> None:
         curves[SAME] = group["energy_uniform"]
     curves[GAUSSIAN] = group["energy_noise"]
     frame.draw(charts_pruning.energy_curves(kept.summary["sparsities"], curves), "energy_curves")
-    exact = (
-        "Exact."
-        if not group["energy_error"]
-        else f"Too high by at most {group['energy_error']:.1e}."
-    )
+    error = group["energy_error"]
     st.caption(
         f"{group['matrices']:,d} matrices, {group['parameters']:,d} weights. One threshold for all "
         "takes the smallest weights wherever they are; matrices of different sizes then lose "
         f"different shares. Losing 1 % of the energy: {group['sparsity_1pct']:.1%} of the weights, "
-        f"of Gaussians {group['sparsity_1pct_noise']:.1%}. {exact:s}"
+        f"of Gaussians {group['sparsity_1pct_noise']:.1%}. "
+        f"{'Exact.' if not error else f'Too high by at most {error:.1e}.'}"
     )
 
 
@@ -117,14 +116,21 @@ def _table(checkpoint: Checkpoint, kept: Kept) -> pd.DataFrame:
 
 
 def _zeros(table: pd.DataFrame) -> None:
-    columns = {"name": "tensor", "zero_fraction": "zeros", "zero_rows": "rows of zeros only"}
+    columns = {
+        "name": "tensor",
+        "zeros": "zeros",
+        "zero_fraction": "share",
+        "zero_rows": "rows of zeros only",
+    }
     columns |= {"zero_columns": "columns", "zero_blocks": "16 x 16 blocks", "kept_2_4": "fit 2:4"}
     some = table[table["zeros"] > 0].sort_values("zero_fraction", ascending=False, kind="stable")
     st.header("Zeros already there")
     if some.empty:
         st.write("None: no weight is exactly zero, so nothing was pruned before.")
         return
-    views.open_row(some, columns, "Pruning", "zeros", f"Zeros of {len(some)} matrices")
+    views.open_row(
+        some, columns, "Pruning", "zeros", f"Zeros of {len(some)} matrices", ("kept_2_4",)
+    )
     st.caption(
         "Where whole rows, columns, blocks or 2:4 groups are zero far more often than chance "
         "would have it, someone pruned to a structure."
@@ -239,7 +245,7 @@ def _structure(record: PrunedMatrix) -> None:
 def _proxy(record: PrunedMatrix) -> None:
     st.header("With what feeds it")
     if record.norm is None or record.output_50_rows is None or record.output_50_proxy is None:
-        st.write("The norm before it is not known, or there is none: only its own weights count.")
+        st.text(f"Only its own weights count: {record.no_norm or 'no energy'}.")
         return
     st.markdown(
         "Inputs that come through a norm are scaled by its gains; small weights on strong inputs "

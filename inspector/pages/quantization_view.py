@@ -71,12 +71,13 @@ def summary(checkpoint: Checkpoint) -> None:
     )
     table = views.placed(checkpoint, kept)
     table = table[table["format"] == chosen].astype({"db_lost": float, "sqnr_db": float})
-    frame.draw(charts_grid.grid(table, "db_lost", "dB lost to outliers", ".1f"), "quantize_grid")
+    rounded = table.assign(db_lost=table["db_lost"].round(1) + 0.0)  # no -0.0
+    frame.draw(charts_grid.grid(rounded, "db_lost", "dB lost to outliers", ".1f"), "quantize_grid")
     st.caption(f"A Gaussian loses 0; {ONE_BIT:.1f} dB are one bit.")
     st.header("Every matrix")
     order = table.sort_values("db_lost", ascending=False, kind="stable")
     told = f"Rounding errors of {len(table)} matrices"
-    views.open_row(order, COLUMNS, "Quantisation", "quantized", told)
+    views.open_row(order, COLUMNS, "Quantisation", "quantized", told, ("relative_error",))
     st.caption("In the format chosen above, those that lose most first. A row opens the tensor.")
     views.end(checkpoint, kept)
     views.more()

@@ -7,7 +7,7 @@ from inspector.pages import frame, views
 from inspector.report import charts_grid, charts_spectrum
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
-from inspector.weights.spectrum import MatrixSpectrum
+from inspector.weights.spectrum import NOISE, MatrixSpectrum
 from inspector.weights.stored_judgements import Kept
 
 ALPHA = "what alpha says"
@@ -20,13 +20,11 @@ MEASURES = {  # label -> (column, title, format)
 COLUMNS = {
     "name": "tensor",
     "verdict": "verdict",
+    "mp_spikes": "spikes",
     "alpha": "alpha",
     "alpha_low": "from",
     "alpha_high": "to",
     "alpha_reading": "alpha says",
-    "mp_spikes": "spikes",
-    "stable_rank": "stable rank",
-    "stable_rank_noise": "of noise",
 }
 
 
@@ -80,7 +78,7 @@ def summary(checkpoint: Checkpoint) -> None:
     role = st.selectbox("Role", roles, key="spectrum_role")
     frame.draw(charts_spectrum.alpha_by_layer(table, role), "alpha_by_layer")
     st.header("By role")
-    _roles(kept)
+    _roles(kept, roles)
     st.header("Every matrix")
     order = table.sort_values("times_noise", kind="stable", na_position="last")
     views.open_row(order, COLUMNS, "Spectrum", "spectra", f"Spectra of {len(table)} matrices")
@@ -101,7 +99,7 @@ def _table(checkpoint: Checkpoint, kept: Kept) -> pd.DataFrame:
     return table
 
 
-def _roles(kept: Kept) -> None:
+def _roles(kept: Kept, order: list[str]) -> None:
     rows = [
         [
             role["role"],
@@ -112,7 +110,7 @@ def _roles(kept: Kept) -> None:
             role["alpha"],
             role["alpha_noise"],
         ]
-        for role in kept.summary["roles"]
+        for role in sorted(kept.summary["roles"], key=lambda one: order.index(one["role"]))
     ]
     columns = ["role", "matrices", "spikes", "stable rank / side", "of noise"]
     table = pd.DataFrame(rows, columns=[*columns, "alpha", "alpha of noise"])
@@ -136,7 +134,7 @@ def tensor(checkpoint: Checkpoint, name: str) -> None:
     record: MatrixSpectrum | None = views.piece(found, "spectrum_piece")
     if record is None:
         return
-    st.subheader(record.verdict[:1].upper() + record.verdict[1:], anchor=False)
+    _headline(record)
     st.text(_verdict(record))
     frame.metrics(_numbers(record))
     singular = found.arrays.get(record.name)
@@ -162,6 +160,19 @@ def tensor(checkpoint: Checkpoint, name: str) -> None:
     if not found.heads:
         st.caption("Heads of a tensor this large: `inspector spectrum --heads` measures them.")
     views.more()
+
+
+def _headline(record: MatrixSpectrum) -> None:
+    if record.verdict == NOISE:
+        st.header("Indistinguishable from noise")
+    elif record.verdict == "spikes above noise":
+        st.header("Spikes above noise")
+    elif record.verdict == "structured":
+        st.header("Structured")
+    elif record.verdict == "all zero":
+        st.header("All zero")
+    else:
+        st.header("Too small to tell")
 
 
 def _verdict(record: MatrixSpectrum) -> str:

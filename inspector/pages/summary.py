@@ -9,7 +9,6 @@ from inspector.pages import (
     pruning_view,
     quantization_view,
     spectrum_view,
-    views,
 )
 
 VIEWS = {
@@ -22,4 +21,13 @@ VIEWS = {
 
 checkpoint = frame.current()
 st.title("Summary")
-VIEWS[views.choose(list(VIEWS))](checkpoint)
+chosen = st.segmented_control(
+    "View",
+    ["Overview", "Spectrum", "Initialisation", "Pruning", "Quantisation"],
+    default="Overview",
+    required=True,
+    key="view",
+    bind="query-params",
+    label_visibility="collapsed",
+)
+VIEWS[chosen or "Overview"](checkpoint)

@@ -9,7 +9,6 @@ from inspector.pages import (
     quantization_view,
     spectrum_view,
     values_view,
-    views,
 )
 from inspector.results import show_plain
 
@@ -26,8 +25,8 @@ MOST_OFFERED = 1000  # names to choose from, around the open one: a browser chok
 
 def look_at(name: str) -> None:
     """Go to another tensor and keep the view."""
-    view = st.query_params.get("view")
-    frame.go("tensor", tensor=name, **({"view": view} if view else {}))
+    kept = {"view": st.query_params["view"]} if "view" in st.query_params else {}
+    frame.go("tensor", tensor=name, **kept)
 
 
 checkpoint = frame.current()
@@ -81,4 +80,13 @@ st.text(
     f"{role}{layer}; {entry.dtype}, {shape}, {entry.parameters:,} values; "
     f"bytes {entry.start:,} to {entry.end:,} of {show_plain(entry.file)}"
 )
-VIEWS[views.choose(list(VIEWS))](checkpoint, wanted)
+view = st.segmented_control(
+    "View",
+    ["Values", "Spectrum", "Initialisation", "Pruning", "Quantisation"],
+    default="Values",
+    required=True,
+    key="view",
+    bind="query-params",
+    label_visibility="collapsed",
+)
+VIEWS[view or "Values"](checkpoint, wanted)

@@ -36,20 +36,6 @@ class OfTensor:
     heads: bool
 
 
-def choose(options: Sequence[str]) -> str:
-    """Which view of the page is wanted; the link holds it."""
-    chosen = st.segmented_control(
-        "View",
-        list(options),
-        default=options[0],
-        key="view",
-        label_visibility="collapsed",
-        bind="query-params",
-        required=True,
-    )
-    return chosen or options[0]
-
-
 def of(checkpoint: Checkpoint, record_name: str) -> str:
     """The tensor a record is about, whose name may go on with the part, expert or head."""
     name = record_name
@@ -124,9 +110,9 @@ def piece(found: OfTensor, key: str) -> Any:
     if not found.records:
         st.text(f"Not judged: {found.skipped or 'it is no matrix of weights.'}")
         return None
-    if len(found.records) == 1:
-        return found.records[0]
     names = list(dict.fromkeys(record.name for record in found.records))
+    if len(names) == 1:
+        return found.records[0]
     chosen = st.selectbox(
         "Part, expert or head", names, format_func=lambda name: show_plain(name, 200), key=key
     )
@@ -134,21 +120,29 @@ def piece(found: OfTensor, key: str) -> Any:
 
 
 def open_row(
-    table: pd.DataFrame, columns: Mapping[str, str], view: str, key: str, alt: str
+    table: pd.DataFrame,
+    columns: Mapping[str, str],
+    view: str,
+    key: str,
+    alt: str,
+    percent: Sequence[str] = (),
 ) -> None:
-    """A table of matrices, `columns` by what they are called in it; a row opens its tensor."""
+    """A table of matrices, `columns` by what they are called in it; a row opens its tensor.
+
+    `percent` names the columns that are shares.
+    """
     shown = table.head(MOST_ROWS)
-    plain = shown[list(columns)].rename(columns=columns)
-    if "name" in columns:
-        plain[columns["name"]] = shown["name"].map(show_plain)
-    numbers = [c for c in plain if pd.api.types.is_float_dtype(plain[c])]
+    plain = shown.assign(name=shown["name"].map(show_plain))[list(columns)]
+    forms = {columns[c]: frame.FOUR_DIGITS for c in plain if pd.api.types.is_float_dtype(plain[c])}
+    shares = {columns[c]: st.column_config.NumberColumn(format="percent") for c in percent}
+    wide = {"tensor": st.column_config.TextColumn(width=290)}
     event = st.dataframe(
-        plain,
+        plain.rename(columns=columns),
         hide_index=True,
         key=key,
         on_select="rerun",
         selection_mode="single-row",
-        column_config=dict.fromkeys(numbers, frame.FOUR_DIGITS),
+        column_config=forms | shares | wide,
         alt=alt,
     )
     if len(table) > MOST_ROWS:
@@ -158,25 +152,25 @@ def open_row(
         frame.go("tensor", tensor=opened, view=view)
 
 
-def end(checkpoint: Checkpoint, kept: Kept) -> None:
+def end(checkpoint: Checkpoint, result: Kept) -> None:
     """What was found and left out, what the numbers rest on, and all of it to take away."""
     known = {(f.id, f.where) for f in (*checkpoint.findings, *checkpoint.architecture.findings)}
-    own = tuple(f for f in kept.findings if (f.id, f.where) not in known)
+    own = tuple(f for f in result.findings if (f.id, f.where) not in known)
     if own:
         st.header(f"Findings ({len(own):d})")
-        frame.findings_table(own, f"{kept.command}_findings")
-    if kept.coverage.skipped:
-        with st.expander(f"Not measured ({len(kept.coverage.skipped):,})"):
+        frame.findings_table(own, f"{result.command}_findings")
+    if result.coverage.skipped:
+        with st.expander(f"Not measured ({len(result.coverage.skipped):,})"):
             st.dataframe(
                 pd.DataFrame(
-                    [[s.name, s.reason] for s in kept.coverage.skipped[:MOST_ROWS]],
+                    [[s.name, s.reason] for s in result.coverage.skipped[:MOST_ROWS]],
                     columns=["tensor", "why"],
                 ),
                 hide_index=True,
-                key=f"{kept.command}_skipped",
-                alt=f"{len(kept.coverage.skipped)} tensors without this measure, and why",
+                key=f"{result.command}_skipped",
+                alt=f"{len(result.coverage.skipped)} tensors without this measure, and why",
             )
-    st.caption(f"{coverage_line(kept)} Measured {kept.source.when}.")
+    st.caption(f"{coverage_line(result)} Measured {result.source.when}.")
     with st.container(horizontal=True):
         for form, mime in (
             ("csv", "text/csv"),
@@ -184,13 +178,13 @@ def end(checkpoint: Checkpoint, kept: Kept) -> None:
             ("html", "text/html"),
         ):
             st.download_button(
-                f"{form.upper():s}",
-                data=partial(render, kept, form),
-                file_name=f"{kept.command}.{form}",
+                form.upper(),
+                data=partial(render, result, form),
+                file_name=f"{result.command}.{form}",
                 mime=mime,
                 on_click="ignore",
                 icon=":material/download:",
-                key=f"{kept.command}_{form}",
+                key=f"{result.command}_{form}",
             )
 
 

@@ -51,7 +51,6 @@ def signal_gain(predictions: Sequence[Mapping[str, Any]]) -> Chart:
             ),
             color=alt.Color("direction:N", scale=colours, title=None, legend=legend),
             strokeDash=alt.StrokeDash("direction:N", title=None, legend=legend),
-            shape=alt.Shape("direction:N", title=None, legend=legend),
             tooltip=["block:N", "direction:N", alt.Tooltip("gain:Q", format=".4g")],
         )
     )

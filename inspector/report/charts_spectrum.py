@@ -14,9 +14,11 @@ from inspector.weights.spectrum import WELL_TRAINED, MatrixSpectrum
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#888888"
 BINS = 80
+LEAST = 1e-3  # of the largest eigenvalue: smaller ones are no tail
 MOST_POINTS = 1500  # of a tail; more are thinned out where they crowd
 HIGHEST_ALPHA = 30.0  # alpha of noise reaches further, where it means nothing
 NOISE = "noise of this shape"
+EDGE, BEYOND = "edge of noise", "counted as spikes beyond"
 
 
 def alpha_by_layer(table: pd.DataFrame, role: str) -> Chart:
@@ -116,22 +118,27 @@ def singular_values(singular: Float[np.ndarray, " rank"], record: MatrixSpectrum
             figure=figure.properties(height=280), alt=_values_told(singular) + told, table=table
         )
     middle = table.assign(value=(table["from"] + table["to"]) / 2)
-    dash = alt.StrokeDash("name:N", title=None, legend=_TOP)
+    dash = alt.StrokeDash(
+        "name:N",
+        title=None,
+        legend=_TOP,
+        scale=alt.Scale(domain=[NOISE, EDGE, BEYOND], range=[[1, 0], [2, 3], [7, 4]]),
+    )
     curve = (
         alt.Chart(middle.assign(name=NOISE))
         .mark_line(color="#111111", stroke=GREY, strokeWidth=2.5)
         .encode(x="value:Q", y="noise:Q", strokeDash=dash)
     )
     marks = pd.DataFrame(
-        [["edge of noise", record.mp_edge], ["counted as spike beyond", record.mp_threshold]],
+        [[EDGE, record.mp_edge], [BEYOND, record.mp_threshold]],
         columns=["name", "value"],
     )
     rules = alt.Chart(marks).mark_rule(color=ORANGE, strokeWidth=1.5)
     rules = rules.encode(x="value:Q", strokeDash=dash, tooltip=["name:N", "value:Q"])
     told = (
         f"; noise of the same shape and standard deviation {record.noise_std:.3g} (line) ends at "
-        f"{record.mp_edge:.4g}, and {record.mp_spikes} lie beyond {record.mp_threshold:.4g}, what "
-        "chance explains."
+        f"{record.mp_edge:.4g}, and {record.mp_spikes} lie beyond {record.mp_threshold:.4g}, "
+        "further than chance explains."
     )
     return Chart(
         figure=(figure + curve + rules).properties(height=280),
@@ -168,10 +175,11 @@ def expected_counts(
 def tail(singular: Float[np.ndarray, " rank"], record: MatrixSpectrum) -> Chart:
     """Share of eigenvalues beyond each, on log scales, with the power law and with noise."""
     eigenvalues = np.square(singular[: record.rank])
+    eigenvalues = eigenvalues[eigenvalues >= eigenvalues[0] * LEAST]
     shares = np.arange(1, len(eigenvalues) + 1) / len(singular)
     kept = _thinned(len(eigenvalues))
     table = pd.DataFrame({"eigenvalue": eigenvalues[kept], "share": shares[kept]})
-    lines = [_law_line(record, eigenvalues, len(singular)), _noise_line(record, table["share"])]
+    lines = [_law_line(record, eigenvalues, len(singular)), _noise_line(record, table)]
     drawn = pd.concat([line for line in lines if line is not None], ignore_index=True)
     x = alt.X(
         "eigenvalue:Q",
@@ -205,7 +213,12 @@ def tail(singular: Float[np.ndarray, " rank"], record: MatrixSpectrum) -> Chart:
             x=x,
             y=y,
             color=alt.Color("line:N", scale=scale, title=None, legend=_TOP),
-            strokeDash=alt.StrokeDash("line:N", title=None, legend=_TOP),
+            strokeDash=alt.StrokeDash(
+                "line:N",
+                title=None,
+                legend=_TOP,
+                scale=alt.Scale(domain=["power law", NOISE], range=[[7, 4], [1, 0]]),
+            ),
         )
     )
     return Chart(
@@ -221,7 +234,7 @@ def _tail_told(record: MatrixSpectrum) -> str:
         f"The largest {record.alpha_tail} of {record.rank} eigenvalues, those from "
         f"{record.alpha_xmin:.3g} on, follow a power law of exponent {record.alpha:.3g} "
         f"to within a KS distance of {record.alpha_ks:.2g}{against}. A straight line here would "
-        "be a perfect power law."
+        "be a perfect power law. Eigenvalues below a thousandth of the largest are left out."
     )
 
 
@@ -239,7 +252,7 @@ def _law_line(record: MatrixSpectrum, eigenvalues: np.ndarray, count: int) -> pd
     return pd.DataFrame({"eigenvalue": at, "share": share, "line": "power law"})
 
 
-def _noise_line(record: MatrixSpectrum, shares: pd.Series) -> pd.DataFrame | None:
+def _noise_line(record: MatrixSpectrum, table: pd.DataFrame) -> pd.DataFrame | None:
     if not record.noise_std or record.mp_edge is None:
         return None
     short, long = sorted((record.rows, record.columns))
@@ -247,7 +260,8 @@ def _noise_line(record: MatrixSpectrum, shares: pd.Series) -> pd.DataFrame | Non
     at = np.geomspace(max(lowest, record.mp_edge**2 * 1e-4), record.mp_edge**2, 200)
     share = 1 - noise.bulk_distribution(at / record.noise_std**2 / long, short / long)
     line = pd.DataFrame({"eigenvalue": at, "share": share, "line": NOISE})
-    return line[line["share"] >= shares.min() / 2]
+    inside = (at >= table["eigenvalue"].min()) & (share >= table["share"].min() / 2)
+    return line[inside]
 
 
 def alpha_without_largest(record: MatrixSpectrum) -> Chart:

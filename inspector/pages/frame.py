@@ -65,6 +65,13 @@ def _open(model: str) -> Checkpoint:
 
 def open_model(model: str) -> Checkpoint:
     """Open a model and make it the one all pages show; raises InspectorError when it cannot be."""
+    checkpoint = open_beside(model)
+    st.session_state["model"] = model
+    return checkpoint
+
+
+def open_beside(model: str) -> Checkpoint:
+    """Open a model that the other pages do not change to; raises InspectorError."""
     _check_root(model)
     checkpoint = _open(model)
     if checkpoint.changed():
@@ -73,7 +80,6 @@ def open_model(model: str) -> Checkpoint:
         st.toast("The files have changed on disk and were opened again.")
     recent = [m for m in st.session_state.get("recent", []) if m != model]
     st.session_state["recent"] = [model, *recent][:RECENT]
-    st.session_state["model"] = model
     return checkpoint
 
 
@@ -95,8 +101,7 @@ def current() -> Checkpoint:
     linked = st.query_params.get("model", "")
     given = os.environ.get("INSPECTOR_MODEL", "")  # by whoever started the app
     model = st.session_state.get("model", given)
-    trusted = (model, given, *st.session_state.get("recent", []))
-    if linked and linked not in trusted and not linked.startswith(DEMO):
+    if linked and not trusted(linked):
         st.header("This link opens a model")
         st.code(show_plain(linked, 500), language=None)
         if not st.button("Open it", type="primary", key="open_linked"):
@@ -110,6 +115,12 @@ def current() -> Checkpoint:
     st.query_params["model"] = wanted
     chip(checkpoint)
     return checkpoint
+
+
+def trusted(model: str) -> bool:
+    """Whether a model that a link names was opened before by hand, or comes with the package."""
+    known = (os.environ.get("INSPECTOR_MODEL", ""), *st.session_state.get("recent", []))
+    return model.startswith(DEMO) or model in known
 
 
 def chip(checkpoint: Checkpoint) -> None:
@@ -247,15 +258,30 @@ def metrics(values: dict[str, str]) -> None:
             st.metric(label, value, border=True, width="content")
 
 
-def draw(chart: Chart, key: str) -> None:
-    """A chart, the sentence that says the same, and its numbers on request."""
+def draw(chart: Chart, key: str, pick: str | None = None) -> dict[str, Any]:
+    """A chart, the sentence that says the same, and its numbers on request.
+
+    `pick` names a selection in an Altair chart; what is selected there is returned by field.
+    """
+    picked: dict[str, Any] = {}
     if type(chart.figure).__module__.startswith("plotly"):
         st.plotly_chart(chart.figure, key=key, alt=chart.alt, config={"displaylogo": False})
-    else:
+    elif pick is None:
         st.altair_chart(chart.figure, key=key, width="stretch", alt=chart.alt)
+    else:
+        event = st.altair_chart(
+            chart.figure,
+            key=key,
+            width="stretch",
+            alt=chart.alt,
+            on_select="rerun",
+            selection_mode=pick,
+        )
+        picked = dict(next(iter(event["selection"].get(pick, [])), {}))
     st.caption(md_code(chart.alt) if _risky(chart.alt) else chart.alt)
     with st.expander("As a table"):
         st.dataframe(chart.table, hide_index=True, key=f"{key}_table", alt=chart.alt)
+    return picked
 
 
 def _risky(text: str) -> bool:
@@ -313,6 +339,17 @@ def _inventory(model: str, id: str) -> pd.DataFrame:
 def listed(checkpoint: Checkpoint) -> pd.DataFrame:
     """One row per tensor from the headers; not to be changed in place."""
     return _inventory(checkpoint.model, scan_key(checkpoint))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _plain_names(model: str, id: str) -> dict[str, str]:
+    return {show_plain(entry.name): entry.name for entry in _open(model).tensors}
+
+
+def tensor_of(checkpoint: Checkpoint, where: str) -> str | None:
+    """The tensor a finding's place means, or of which `name[q]` is a piece; None if it is none."""
+    names = _plain_names(checkpoint.model, scan_key(checkpoint))
+    return names.get(where) or names.get(where.rpartition("[")[0])
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the tensor")

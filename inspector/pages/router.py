@@ -12,6 +12,8 @@ PAGES = {  # file -> (title, url, icon)
     "summary": ("Summary", "summary", ":material/layers:"),
     "tensors": ("Tensors", "tensors", ":material/table_rows:"),
     "tensor": ("Tensor", "tensor", ":material/grid_on:"),
+    "health": ("Health", "health", ":material/health_and_safety:"),
+    "compare": ("Compare", "compare", ":material/difference:"),
     "jobs": ("Jobs", "jobs", ":material/hourglass:"),
 }
 # Drawn here: the app's own icons for the browser's tab come from a server far away.

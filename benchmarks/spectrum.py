@@ -7,8 +7,9 @@
 DIR is a checkpoint both can read; without it the all-MiniLM-L6-v2 that the tests use. Without a
 peer only large matrices are timed. Every side runs in a process of its own that stays alive; the
 sides take turns, round by round, and medians are printed. inspector's times hold opening and
-reading the file, WeightWatcher's begin with the model in memory. Large matrices are float32 noise in a file; their
-memory is the peak over what was held before (Linux), after a small run has allocated BLAS's own.
+reading the file, WeightWatcher's begin with the model in memory. Large matrices are float32 noise
+in a file; their memory is the peak over what was held before (Linux), after a small run has
+allocated BLAS's own.
 """
 
 import argparse

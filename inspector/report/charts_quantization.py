@@ -36,7 +36,7 @@ def decibels(table: pd.DataFrame, of: str) -> Chart:
     )
     marks = (
         base.transform_calculate(which=f"'{GAUSSIAN}'")
-        .mark_tick(thickness=3, height=18)
+        .mark_tick(thickness=3, height=18, opacity=1)
         .encode(
             x=alt.X("sqnr_noise_db:Q"),
             color=alt.Color("which:N", scale=colours, title=None, legend=legend),

@@ -97,7 +97,7 @@ def singular_values(singular: Float[np.ndarray, " rank"], record: MatrixSpectrum
     colours = alt.Scale(domain=["within noise", "beyond noise"], range=[BLUE, ORANGE])
     figure: alt.Chart | alt.LayerChart = (
         alt.Chart(table[table["count"] > 0])
-        .mark_rect(stroke="white", strokeWidth=0.3)
+        .mark_rect()
         .encode(
             x=alt.X("from:Q", title="singular value"),
             x2="to:Q",
@@ -179,8 +179,8 @@ def tail(singular: Float[np.ndarray, " rank"], record: MatrixSpectrum) -> Chart:
     shares = np.arange(1, len(eigenvalues) + 1) / len(singular)
     kept = _thinned(len(eigenvalues))
     table = pd.DataFrame({"eigenvalue": eigenvalues[kept], "share": shares[kept]})
-    lines = [_law_line(record, eigenvalues, len(singular)), _noise_line(record, table)]
-    drawn = pd.concat([line for line in lines if line is not None], ignore_index=True)
+    curves = (_law_line(record, eigenvalues, len(singular)), _noise_line(record, table))
+    known = [curve for curve in curves if curve is not None]
     x = alt.X(
         "eigenvalue:Q",
         scale=alt.Scale(type="log", nice=False),
@@ -205,25 +205,18 @@ def tail(singular: Float[np.ndarray, " rank"], record: MatrixSpectrum) -> Chart:
             ],
         )
     )
-    scale = alt.Scale(domain=["power law", NOISE], range=[ORANGE, GREY])
-    curves = (
-        alt.Chart(drawn)
-        .mark_line(clip=True, strokeWidth=2.5)
-        .encode(
+    figure: Any = points
+    if known:
+        dashes = alt.Scale(domain=["power law", NOISE], range=[[7, 4], [1, 0]])
+        colours = alt.Scale(domain=["power law", NOISE], range=[ORANGE, GREY])
+        lines = alt.Chart(pd.concat(known, ignore_index=True))
+        figure = points + lines.mark_line(clip=True, strokeWidth=2.5).encode(
             x=x,
             y=y,
-            color=alt.Color("line:N", scale=scale, title=None, legend=_TOP),
-            strokeDash=alt.StrokeDash(
-                "line:N",
-                title=None,
-                legend=_TOP,
-                scale=alt.Scale(domain=["power law", NOISE], range=[[7, 4], [1, 0]]),
-            ),
+            color=alt.Color("line:N", scale=colours, title=None, legend=_TOP),
+            strokeDash=alt.StrokeDash("line:N", scale=dashes, title=None, legend=_TOP),
         )
-    )
-    return Chart(
-        figure=(points + curves).properties(height=300), alt=_tail_told(record), table=table
-    )
+    return Chart(figure=figure.properties(height=300), alt=_tail_told(record), table=table)
 
 
 def _tail_told(record: MatrixSpectrum) -> str:

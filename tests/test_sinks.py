@@ -24,6 +24,7 @@ SAFE_CALLS = {
     "number": "a number",
     "len": "a number",
     "nunique": "a number",
+    "health_line": "numbers and words of our own",
     "_threshold": "a number and a source from the table RULES",
     "share": "a number",
     "coverage_line": "numbers and words of our own",
@@ -47,6 +48,8 @@ SAFE_EXPRESSIONS = {
     "ORDER": "severities, written out in the page",
     "summary['verdict']": "from drift.verdict: words of our own and numbers",
     "CLASS_TITLES[summary['class']]": "written out in compare_words",
+    "measure.about": "from the table MEASURES of charts_heads",
+    "own_words": "a table of numbers and of words that come with the package",
     "form.upper()": "a format's name written out in the page",
     "chart.alt": "only after it was found to hold nothing that Markdown reads (frame.draw)",
 }

@@ -87,6 +87,8 @@ def _baseline(tuned: Checkpoint) -> Checkpoint | None:
         st.code(show_plain(linked, 500), language=None)
         if not st.button("Open it", type="primary", key="open_base"):
             return None
+        frame.open_beside(linked)
+        st.rerun()
     base = frame.open_beside(linked)
     st.session_state["base_of"] = {tuned.model: linked}
     st.query_params["base"] = linked
@@ -205,17 +207,11 @@ def _one_tensor(base: Checkpoint, tuned: Checkpoint, record: TensorChange) -> No
     st.header("One tensor")
     st.code(show_plain(record.name, 300), language=None, wrap_lines=True)
     st.text(f"{record.status.capitalize()}. {record.note}")
-    numbers = lines(record)
-    if numbers:
-        st.dataframe(
-            pd.DataFrame(numbers, columns=["number", "value", "rounding alone", "what it says"]),
-            hide_index=True,
-            height="content",
-            key="compare_lines",
-            row_height=54,  # two lines of words
-            column_config={"what it says": st.column_config.TextColumn(width=430)},
-            alt="Numbers of this tensor beside what rounding gives",
-        )
+    if numbers := lines(record):
+        columns = ["number", "value", "rounding alone", "what it says"]
+        own_words = pd.DataFrame(numbers, columns=columns)
+        with st.container(key="compare_lines"):
+            st.table(own_words, hide_index=True)
     if record.ulp_dtype is not None and record.changed_fraction:
         if _is_small(base, record.renamed_from or record.name) and _is_small(tuned, record.name):
             key = compare_key(base, tuned)

@@ -106,6 +106,8 @@ def current() -> Checkpoint:
         st.code(show_plain(linked, 500), language=None)
         if not st.button("Open it", type="primary", key="open_linked"):
             st.stop()
+        open_model(linked)
+        st.rerun()
     wanted = linked or model
     if not wanted:
         st.info("No model is open yet.")

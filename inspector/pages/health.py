@@ -17,7 +17,7 @@ from inspector.weights.stored_judgements import Kept
 
 ORDER = (*reversed(SEVERITIES), "passed")
 ALL = "all"
-LINE, TWO_LINES = 75, 54  # letters of a statement that fit beside a name; pixels
+LINE, WRAPPED = 75, 66  # letters of a statement that fit beside a name; pixels of a row that wraps
 MARKS = {
     "error": ":material/error: error",
     "warning": ":material/warning: warning",
@@ -161,7 +161,7 @@ def _failure(checkpoint: Checkpoint, rule: Rule, records: pd.DataFrame) -> None:
             key=f"places_{rule.id}",
             on_select="rerun",
             selection_mode="single-row",
-            row_height=TWO_LINES if records["statement"].str.len().max() > LINE else None,
+            row_height=WRAPPED if records["statement"].str.len().max() > LINE else None,
             height="content",
             column_config={
                 "where": st.column_config.TextColumn(width=270),
@@ -185,37 +185,19 @@ def _threshold(rule: Rule) -> str:
 
 
 def _rules_table(rules: list[Rule], key: str) -> None:
-    st.dataframe(
-        pd.DataFrame(
+    own_words = pd.DataFrame(
+        [
             [
-                [
-                    WORDS[rule.id][0],
-                    rule.checks,
-                    rule.threshold,
-                    rule.source,
-                    WORDS[rule.id][1],
-                    PROBLEMS[rule.id][0],
-                    rule.id,
-                ]
-                for rule in rules
-            ],
-            columns=[
-                "rule",
-                "passes when",
-                "threshold",
-                "judged by",
-                "what it is about",
-                "if it fails",
-                "id",
-            ],
-        ),
-        hide_index=True,
-        key=key,
-        height="content",
-        placeholder="",
-        column_config={"threshold": frame.FOUR_DIGITS},
-        alt=f"{len(rules)} rules",
+                f"**{WORDS[rule.id][0]}**  \n{rule.id}, {PROBLEMS[rule.id][0]} if it fails",
+                f"{rule.checks} {_threshold(rule)}",
+                WORDS[rule.id][1],
+            ]
+            for rule in rules
+        ],
+        columns=["rule", "passes when", "what it is about"],
     )
+    with st.container(key=key):
+        st.table(own_words, hide_index=True)
 
 
 def _rests_on(kept: Kept) -> None:

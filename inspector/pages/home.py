@@ -1,14 +1,15 @@
 """Open a model, and three questions about it."""
 
 import os
+from collections import Counter
 
 import streamlit as st
 
 from inspector.demo import MODELS
 from inspector.errors import InspectorError
 from inspector.pages import frame
-from inspector.results import show_plain
-from inspector.weights.checkpoint import DEMO
+from inspector.results import SEVERITIES, show_plain
+from inspector.weights.checkpoint import DEMO, Checkpoint
 from inspector.weights.makeup import makeup
 
 st.title("inspector")
@@ -27,6 +28,17 @@ def open_and_go(model: str) -> None:
             frame.findings_table(findings, "open_findings")
         return
     frame.go("summary")
+
+
+def health_line(checkpoint: Checkpoint) -> str:
+    """What is known of the model's health, in one sentence; nothing is measured for it."""
+    kept = frame.judged_before(checkpoint, "health")
+    if kept is None:
+        return "Its health has not been checked yet."
+    failed = {record.id: record.severity for record in kept if not record.passed}
+    counts = Counter(failed.values())
+    told = ", ".join(f"{counts[severity]} {severity}" for severity in reversed(SEVERITIES))
+    return f"{kept.summary['passed']} of {kept.summary['rules']} rules of health pass ({told})."
 
 
 given = os.environ.get("INSPECTOR_MODEL", "")  # by whoever started the app, who may be trusted
@@ -77,11 +89,25 @@ with one.container(border=True, height="stretch"):
             f"({facts.share('embedding'):.1%} embeddings), {facts.share('bias'):.2%} biases, "
             f"{facts.share('norm'):.2%} norm gains, in {facts.layers} layers."
         )
+        query = {"model": st.session_state["model"]}
         st.page_link(
             frame.page("summary"),
             label="Layer by layer",
             icon=":material/arrow_forward:",
-            query_params={"model": st.session_state["model"]},
+            query_params=query,
+        )
+        st.write(health_line(checkpoint))
+        st.page_link(
+            frame.page("health"),
+            label="Is it healthy?",
+            icon=":material/arrow_forward:",
+            query_params=query,
+        )
+        st.page_link(
+            frame.page("compare"),
+            label="What changed since a baseline?",
+            icon=":material/arrow_forward:",
+            query_params=query,
         )
     else:
         st.write("Open a model to see its layers, weights and biases.")

@@ -20,6 +20,7 @@ MARKS = {  # what became of a cell's tensors -> what stands in the cell
 ALL_ROLES = "all roles"
 PICK = "cell"  # the selection: a click on a cell of the strip
 MOST_NUMBERED = 14  # layers; with more the numbers do not fit into the cells
+FEWEST_BINS = 5  # a single bar would look like a wall
 LARGE_SPREAD = 20.0  # largest change over the smallest, from which colours go by the logarithm
 
 
@@ -129,7 +130,7 @@ def strip(records: Sequence[TensorChange]) -> Chart:
         stroke=alt.when(pick, empty=False).then(alt.value("#D55E00")).otherwise(alt.value(None)),
     )
     dark = is_changed & (alt.datum.relative_change < middle)
-    letters = base.mark_text(fontSize=11).encode(
+    letters = base.mark_text(fontSize=12).encode(
         text="text:N",
         color=alt.when(dark)
         .then(alt.value("white"))
@@ -158,7 +159,7 @@ def ulps(counts: Mapping[str, int], unit: str) -> Chart:
     """How many values lie so many steps of a dtype from where they were; bins "0", "1", "3-4"."""
     total = sum(counts.values())
     last = max((i for i, count in enumerate(counts.values()) if count), default=0)
-    bins = list(counts.items())[: last + 1]
+    bins = list(counts.items())[: max(last + 1, FEWEST_BINS)]
     table = pd.DataFrame(
         [[_bin(label), label, count, count / total if total else 0.0] for label, count in bins],
         columns=["steps", "from-to", "values", "share"],
@@ -179,11 +180,9 @@ def ulps(counts: Mapping[str, int], unit: str) -> Chart:
         .properties(height=220)
     )
     near = sum(counts.get(label, 0) for label in ("0", "1"))
-    same = counts.get("0", 0)
     alt_text = (
-        f"Of {total:,} values {same / total if total else 1:.1%} stayed the same, "
-        f"{near / total if total else 1:.1%} lie at most one step of {unit} away (what rounding "
-        "can do); the rest moved further."
+        f"Of {total:,} values {near / max(total, 1):.2%} lie at most one step of {unit} from where "
+        f"they were, which is what rounding can do, and {1 - near / max(total, 1):.2%} further."
     )
     return Chart(figure=figure, alt=alt_text, table=table)
 

@@ -124,6 +124,8 @@ def all_zero_by_chance(n: int, zeros: int, cells: int) -> float:
 
 def _all_zero_and_others_not(n: int, zeros: int, cells: int, others: int) -> float:
     """Probability that given cells are zero and given others are not."""
+    if zeros < cells:
+        return 0.0
     after = n - cells
     return all_zero_by_chance(n, zeros, cells) * all_zero_by_chance(after, n - zeros, others)
 

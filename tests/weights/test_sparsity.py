@@ -1,5 +1,6 @@
 """N:M patterns and the structure of zeros, against counting them the slow way."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -93,6 +94,18 @@ def test_groups_kept_by_chance_by_drawing(columns):
         kept.append(pattern(1.0 - zero.reshape(30, columns), 2, 4).kept)
     expected = kept_by_chance(30, columns, 12 * columns, 2, 4)
     assert np.mean(kept) == pytest.approx(expected, abs=5 * np.std(kept) / len(kept) ** 0.5)
+
+
+@given(st.integers(1, 3), st.integers(1, 9), st.data())
+def test_groups_kept_by_chance_by_counting_placements(rows, columns, data):
+    """Also where fewer zeros there are than places in a group."""
+    zeros = data.draw(st.integers(0, min(rows * columns, 4)))
+    kept = []
+    for places in itertools.combinations(range(rows * columns), zeros):
+        values = np.ones(rows * columns)
+        values[list(places)] = 0
+        kept.append(pattern(values.reshape(rows, columns), 2, 4).kept)
+    assert kept_by_chance(rows, columns, zeros, 2, 4) == pytest.approx(np.mean(kept), abs=1e-9)
 
 
 def test_pruned_rows_are_more_than_chance():

@@ -21,6 +21,7 @@ MISSED = 1e-9  # chance that projections hide a pair that points the same way
 QUERIES = 1024  # neighbours looked up at a time
 TRIES = 1000  # neighbours per row that may be looked at, and cosines that may disappoint, before
 COMPARISONS = 50  # the rows count as crowded
+SHORTEST = 8  # numbers in a row: of fewer, 16-bit ones are equal or parallel by chance
 BLOCK = 2**20  # elements turned to float64 at a time
 
 
@@ -51,14 +52,16 @@ class Rows:
     """What stands out among the rows of a matrix.
 
     `lengths` are Euclidean; `dead` rows are zero or below DEAD of the median length, `constant`
-    ones hold one number other than zero throughout. `alike` is None where it could not be told;
-    `tolerance` is the 1 - |cosine| it was told with.
+    ones hold one number other than zero throughout. `alike` is None where it could not be told:
+    too many rows are nearly parallel (`crowded`), or they are shorter than SHORTEST, of which none
+    counts as constant either. `tolerance` is the 1 - |cosine| it was told with.
     """
 
     lengths: Float[np.ndarray, " rows"]
     dead: Bool[np.ndarray, " rows"]
     constant: Bool[np.ndarray, " rows"]
     alike: tuple[Alike, ...] | None
+    crowded: bool
     tolerance: float
 
 
@@ -74,11 +77,14 @@ def inspect_rows(matrix: Float[np.ndarray, "rows columns"]) -> Rows:
     dead = lengths <= (DEAD * np.median(positive) if len(positive) else 0)
     used = np.flatnonzero(~dead & ~constant)
     tolerance = tolerance_for(len(used), matrix.shape[1])
+    long = matrix.shape[1] >= SHORTEST
+    alike = _alike(matrix, lengths, used, projected[used], tolerance) if long else None
     return Rows(
         lengths=lengths,
         dead=dead,
-        constant=constant & ~dead,
-        alike=_alike(matrix, lengths, used, projected[used], tolerance),
+        constant=constant & ~dead & long,
+        alike=alike,
+        crowded=long and alike is None,
         tolerance=tolerance,
     )
 
@@ -132,8 +138,6 @@ def _alike(
     tolerance: float,
 ) -> tuple[Alike, ...] | None:
     """Groups of parallel rows; None when too many rows come near each other to try them all."""
-    if matrix.shape[1] < 2:
-        return ()  # one number has no direction
     tolerance += (matrix.shape[1] + 2) * np.finfo(np.float64).eps  # rounding of cosines
     reach, bound = _reach(tolerance, IN_TREE), _reach(tolerance, PROJECTIONS)
     tree = scipy.spatial.cKDTree(near[:, :IN_TREE])

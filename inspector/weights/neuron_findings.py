@@ -41,7 +41,7 @@ def _tell_rows(log: Log, where: str, word: str, rows: Rows) -> None:
     if len(constant):
         told = f"{len(constant)} of {total} {word} hold one number throughout"
         log.add("NU-CONSTANT", where, told, count=len(constant), first=constant[:KEPT].tolist())
-    if rows.alike is None:
+    if rows.crowded:
         told = f"so many of its {total} {word} are nearly parallel that not all could be compared"
         log.add("NU-CROWDED", where, told)
     elif rows.alike:

@@ -22,7 +22,8 @@ class Neurons:
     Counts: `dead` is zero, or below 1e-6 of the median length; `constant` one number throughout,
     not zero; `duplicates`, `anti_parallel` and `scaled` point the way of an earlier one (|cosine|
     at least `cosine_out` or `cosine_in`) with the same length, the opposite sign, another length;
-    None where too many are nearly parallel to try all pairs.
+    None where too many are nearly parallel to try all pairs, and of fewer than 8 numbers each,
+    which rounding makes equal by chance.
     `saturating`: outputs whose bias exceeds 4 times the length of their row, before an activation;
     None without bias or activation. `extreme_*` is the weight farthest from the mean, in standard
     deviations `extreme_z`; normal numbers reach `extreme_z_noise`. Ideal for all counts: 0.

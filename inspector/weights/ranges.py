@@ -115,8 +115,8 @@ def segments(ranges: Sequence[ByteRange]) -> list[ByteRange]:
 class RangeReader(Reader):
     """Reads what was announced through segments fetched ahead; all else as it is asked for.
 
-    At most HELD segments and those being waited for are held. One that was let go is fetched
-    again, so that a tensor larger than the buffer costs its bytes once per pass.
+    About HELD segments are held, never more than twice that. One that was let go is fetched again,
+    so that a tensor larger than the buffer costs its bytes once per pass.
     """
 
     def __init__(
@@ -140,6 +140,7 @@ class RangeReader(Reader):
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Future[bytearray]] = OrderedDict()
         self._begun: set[int] = set()
+        self._again: set[int] = set()  # fetched more than once: the same bytes are read anew
         self._read: set[int] = set()
         self._failures: dict[str, list[str]] = {}
         self._files: set[str] = set()
@@ -153,6 +154,8 @@ class RangeReader(Reader):
                 else:
                     begin = at - self._segments[index].begin
                     part[:] = self._segment(index)[begin : begin + len(part)]
+                    if at + len(part) == self._segments[index].end:
+                        self._read.add(index)
         except OSError as error:
             raise CheckpointError(f"{show_plain(file)}: {error.strerror}.") from None
 
@@ -178,29 +181,31 @@ class RangeReader(Reader):
 
     def _segment(self, index: int) -> bytearray:
         with self._lock:
+            self._make_room()
             future = self._begin(index)
             self._held.move_to_end(index)
             last = min(index + self._parallel, len(self._segments) - 1)
             for following in range(index + 1, last + 1):
+                if following in self._begun and index not in self._again:
+                    continue  # another thread has been there
                 self._make_room()
                 if len(self._held) < HELD:
                     self._begin(following)
-            self._read.add(index)
         return future.result()
 
     def _begin(self, index: int) -> Future[bytearray]:
         if index not in self._held:
-            self._begun.add(index)
+            (self._again if index in self._begun else self._begun).add(index)
             self._read.discard(index)
             self._held[index] = self._pool.submit(self._fetched, self._segments[index])
         return self._held[index]
 
     def _make_room(self) -> None:
-        """Drop the segments that were used least lately, of those that have been read."""
+        """Drop what was used least lately of what has been read to its end; in need, of all."""
         for index, future in list(self._held.items()):
             if len(self._held) < HELD:
                 return
-            if index in self._read and future.done():
+            if future.done() and (index in self._read or len(self._held) >= 2 * HELD):
                 del self._held[index]
 
     def _fetched(self, segment: ByteRange) -> bytearray:

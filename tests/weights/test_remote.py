@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import inspector
 from inspector.errors import BadOption, CheckpointError
 from inspector.weights import cache, ranges, transports
+from inspector.weights import scan as scan_module
 from inspector.weights.remote import BEGINNING, is_url, shown
 from inspector.weights.storage import ByteRange
 from inspector.weights.stored import stored_scan
@@ -140,6 +141,25 @@ def test_tensor_of_a_buffer_that_is_far_too_small(tmp_path: Path, small_segments
     assert [f.evidence for f in far.findings] == [f.evidence for f in near.findings]
     fetched = sum(request.end - request.begin + 1 for request in served.asked("model.safetensors"))
     assert 2 * values.nbytes < fetched < 8 * values.nbytes
+
+
+def test_what_is_read_once_is_fetched_once(
+    tmp_path: Path, small_segments: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though threads are at work on far parts of one tensor at a time."""
+    monkeypatch.setattr(scan_module, "PART", 2**17)
+    monkeypatch.setattr(scan_module, "CHUNK", 2**12)
+    monkeypatch.setattr(ranges, "HELD", 16)  # four for each thread, as there are by default
+    values = np.random.default_rng(0).normal(size=(2, 2**20)).astype(np.float16)
+    tensors = {f"w{i}": stored("F16", one) for i, one in enumerate(values)}
+    path = write_file(tmp_path / "model.safetensors", tensors)
+    with serving({"/m/model.safetensors": path.read_bytes()}) as served:
+        checkpoint = inspector.open(f"{served.url}/m")
+        served.requests.clear()
+        far = inspector.scan(checkpoint, workers=4)
+    assert far.records == inspector.scan(inspector.open(path)).records
+    fetched = sum(request.end - request.begin + 1 for request in served.requests)
+    assert fetched == 2**22
 
 
 def test_only_what_is_asked_for_is_fetched(web: Files) -> None:
@@ -322,8 +342,11 @@ def test_broken_answer_is_taken_up_where_it_ended(web: Files, quick: None) -> No
     web.requests.clear()
     web.cut, web.after = {SHARDS[1]: 1}, 5000
     assert skipped(inspector.scan(checkpoint, where=r"^s1\.")) == {}
-    first, second, *_ = sorted(web.asked(SHARDS[1]), key=lambda r: (r.end, r.begin))
-    assert (second.begin, second.end) == (first.begin + 5000, first.end)
+    ends: dict[int, list[int]] = {}
+    for request in web.asked(SHARDS[1]):
+        ends.setdefault(request.end, []).append(request.begin)
+    (begins,) = [sorted(set(begins)) for begins in ends.values() if len(set(begins)) > 1]
+    assert 0 < begins[1] - begins[0] <= 5000
 
 
 @pytest.mark.parametrize(

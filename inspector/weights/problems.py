@@ -212,6 +212,13 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "HL-SATURATED": ("info", "Look at the activations on real text: files alone only suggest it."),
     "HL-CONFIG": ("warning", "Put the config that belongs to these weights beside them."),
     "HL-SIGNAL": ("info", "A prediction for random inputs: run the model to see what happens."),
+    # the model that is run
+    "MD-FILE": ("warning", "Mend the files first: the model runs on what could be read."),
+    "MD-MISSING": ("warning", "These tensors are not in the files and hold random values."),
+    "MD-MISMATCHED": ("warning", "Their shape is not the model's: they hold random values."),
+    "MD-UNEXPECTED": ("warning", "The files hold tensors that the model does not use."),
+    "MD-NOTFINITE": ("warning", "Results may be NaN: find where training went wrong."),
+    "MD-SELFTEST": ("warning", "What is shown may not be what the model does: see the checks."),
     # the names
     "AR-OTHER": (
         "info",

@@ -154,7 +154,7 @@ def _failure(checkpoint: Checkpoint, rule: Rule, records: pd.DataFrame) -> None:
         right.markdown(MARKS[severity])
         st.write(about)
         st.write(f"**What to do.** {remedy}")
-        where = records["where"].reset_index(drop=True)
+        records = records.reset_index(drop=True)
         event = st.dataframe(
             records[["where", "statement"]].rename(columns={"statement": "what was found"}),
             hide_index=True,
@@ -170,9 +170,8 @@ def _failure(checkpoint: Checkpoint, rule: Rule, records: pd.DataFrame) -> None:
             alt=f"{len(records)} places where {rule.id} fails",
         )
         st.caption(f"{rule.id}. Passes when: {rule.checks} {_threshold(rule)}")
-        if event.selection.rows and event.selection.rows[0] < len(where):
-            picked = where[event.selection.rows[0]]
-            name = frame.tensor_of(checkpoint, picked)
+        if event.selection.rows and event.selection.rows[0] < len(records):
+            name = frame.tensor_of(checkpoint, records["where"][event.selection.rows[0]])
             if name is not None:
                 frame.go("tensor", tensor=name)
             st.info("This place is no single tensor: the statement says all that is known of it.")

@@ -4,6 +4,7 @@ import streamlit as st
 
 from inspector.pages import (
     frame,
+    heads_view,
     init_view,
     overview_view,
     pruning_view,
@@ -15,6 +16,7 @@ VIEWS = {
     "Overview": overview_view.summary,
     "Spectrum": spectrum_view.summary,
     "Initialisation": init_view.summary,
+    "Neurons and heads": heads_view.show,
     "Pruning": pruning_view.summary,
     "Quantisation": quantization_view.summary,
 }
@@ -23,7 +25,7 @@ checkpoint = frame.current()
 st.title("Summary")
 chosen = st.segmented_control(
     "View",
-    ["Overview", "Spectrum", "Initialisation", "Pruning", "Quantisation"],
+    ["Overview", "Spectrum", "Initialisation", "Neurons and heads", "Pruning", "Quantisation"],
     default="Overview",
     required=True,
     key="view",

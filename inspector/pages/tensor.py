@@ -22,13 +22,6 @@ VIEWS = {
 
 MOST_OFFERED = 1000  # names to choose from, around the open one: a browser chokes on 200,000
 
-
-def look_at(name: str) -> None:
-    """Go to another tensor and keep the view."""
-    kept = {"view": st.query_params["view"]} if "view" in st.query_params else {}
-    frame.go("tensor", tensor=name, **kept)
-
-
 checkpoint = frame.current()
 names = [t.name for t in checkpoint.tensors]
 placements = checkpoint.architecture.placements
@@ -56,7 +49,7 @@ st.title("Tensor")
 position = names.index(wanted)
 back, choose, forward = st.columns([2, 11, 2], vertical_alignment="bottom")
 if back.button("Previous", key="previous", disabled=position == 0, width="stretch"):
-    look_at(names[position - 1])
+    frame.go("tensor", tensor=names[position - 1])
 first = max(position - MOST_OFFERED // 2, 0)
 near = names[first : first + MOST_OFFERED]
 chosen = choose.selectbox(
@@ -67,9 +60,9 @@ chosen = choose.selectbox(
     help="Of a large model, the tensors around this one; the Tensors page has them all.",
 )
 if chosen != wanted:
-    look_at(chosen)
+    frame.go("tensor", tensor=chosen)
 if forward.button("Next", key="next", disabled=position == len(names) - 1, width="stretch"):
-    look_at(names[position + 1])
+    frame.go("tensor", tensor=names[position + 1])
 
 entry = checkpoint.tensor(wanted)
 placement = placements[wanted]
@@ -85,7 +78,7 @@ view = st.segmented_control(
     ["Values", "Spectrum", "Initialisation", "Pruning", "Quantisation"],
     default="Values",
     required=True,
-    key="view",
+    key="show",  # not "view": a link from the Summary page cannot set what that page has bound
     bind="query-params",
     label_visibility="collapsed",
 )

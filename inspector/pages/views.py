@@ -149,7 +149,7 @@ def open_row(
         st.caption(f"The first {MOST_ROWS:,} of {len(table):,}; the download has all.")
     if event.selection.rows and event.selection.rows[0] < len(shown):
         opened = of(frame.current(), str(shown["name"].iloc[event.selection.rows[0]]))
-        frame.go("tensor", tensor=opened, view=view)
+        frame.go("tensor", tensor=opened, show=view)
 
 
 def end(checkpoint: Checkpoint, result: Kept) -> None:

@@ -44,11 +44,12 @@ def decibels(table: pd.DataFrame, of: str) -> Chart:
         )
     )
     exact = len(table) - len(shown)
+    more = f"; rounding changes nothing in {exact} more" if exact else ""
     alt_text = (
-        f"Signal to rounding noise of {len(shown)} formats in dB: {_told(shown)}."
+        f"Signal to rounding noise of {len(shown)} formats in dB: {_told(shown)}{more}."
         if len(shown)
         else "Rounding changes nothing in any format."
-    ) + (f" In {exact} formats rounding changes nothing." if exact and len(shown) else "")
+    )
     figure = (bars + marks).properties(height=60 + 24 * len(shown))
     return Chart(figure=figure, alt=alt_text, table=table)
 

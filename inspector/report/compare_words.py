@@ -5,6 +5,8 @@ from inspector.weights.tensor_change import TensorChange
 CLASS_TITLES = {
     "identical": "Identical",
     "rounding_only": "Rounding only",
+    "extended": "Extended",
+    "rearranged": "Rearranged",
     "architecture_change": "Another architecture",
     "lora_like": "Merged low-rank updates",
     "targeted": "Part of the model",

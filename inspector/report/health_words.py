@@ -48,11 +48,12 @@ WORDS: dict[str, tuple[str, str]] = {  # id of a rule -> (title, what it is abou
     "HL-ROWS": (
         "Padded vocabulary",
         "Each row of the embedding stands for a token. Rows that are zero, equal to the mean or "
-        "copies stand for none: vocabularies are padded to round sizes. Often harmless.",
+        "copies stand for none: vocabularies are padded to round sizes. Often harmless; "
+        "the one row that the config keeps for padding is meant to be zero.",
     ),
     "HL-SCALE": (
         "Size across layers",
-        "Matrices of one role have a similar size (root mean square) in all layers. One that is "
+        "The same matrix has a similar size (root mean square) in all layers. One that is "
         "several times larger or smaller may have diverged, or faded.",
     ),
     "HL-KURTOSIS": (
@@ -72,8 +73,8 @@ WORDS: dict[str, tuple[str, str]] = {  # id of a rule -> (title, what it is abou
     ),
     "HL-DIRECTION": (
         "One direction",
-        "The stable rank says how many directions carry the size of a matrix. When it falls far "
-        "below that of noise of the same shape, nearly all inputs end up on one line.",
+        "The largest of all directions of a matrix carries a share of its size: of noise at most "
+        "about 4 / n on n rows. When it is nine tenths, nearly all inputs end up on one line.",
     ),
     "HL-OVERFLOW": (
         "Range of half precision",
@@ -83,7 +84,7 @@ WORDS: dict[str, tuple[str, str]] = {  # id of a rule -> (title, what it is abou
     "HL-SUBNORMAL": (
         "Digits of small values",
         "Close to zero a dtype runs out of digits (subnormal numbers). Of normal values with "
-        "sd 0.02 about 1 in 1000 lies there in fp16.",
+        "sd 0.02 about 1 in 400 lies there in fp16, which costs nothing; half of them does.",
     ),
     "HL-BIAS": (
         "Overpowering biases",

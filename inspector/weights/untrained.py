@@ -38,8 +38,9 @@ def tell_rows(log: Log, name: str, table: TableRows, total: int, padding: int | 
     """
     where = show_plain(name)
     if table.zero and len(table.zero) < total:
-        own = ", the padding row of the config" if table.zero == (padding,) else ""
-        _tell_numbers(log, where, f"zero{own}", table.zero, total)
+        own = table.zero == (padding,)
+        told = "zero, the padding row of the config" if own else "zero"
+        _tell_numbers(log, where, told, table.zero, total, padding_row=own)
     if table.mean:
         _tell_numbers(log, where, "the mean of all rows", table.mean, total)
     if table.identical:
@@ -54,13 +55,16 @@ def tell_symmetry(log: Log, name: str, identical: Groups, heads: Groups) -> None
         _tell_groups(log, "WT-SYMMETRY", show_plain(name), "rows", identical)
 
 
-def _tell_numbers(log: Log, where: str, what: str, numbers: Sequence[int], total: int) -> None:
+def _tell_numbers(
+    log: Log, where: str, what: str, numbers: Sequence[int], total: int, padding_row: bool = False
+) -> None:
     log.add(
         "WT-PADDED",
         where,
         f"{len(numbers)} of {total:,} rows are {what}: {ranges(numbers)}",
         rows=list(numbers[:MOST_LISTED]),
         count=len(numbers),
+        padding_row=padding_row,
     )
 
 

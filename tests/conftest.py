@@ -23,15 +23,18 @@ hypothesis.settings.register_profile("soak", max_examples=5000, **COMMON)
 hypothesis.settings.load_profile("quick")
 
 
+# Set before any import of a test, and of the conftests below: libraries read these when imported.
+FOLDER = tempfile.TemporaryDirectory(prefix="inspector-tests-")
+for _name in [name for name in os.environ if name.startswith("INSPECTOR_")]:
+    del os.environ[_name]
+os.environ["INSPECTOR_CACHE"] = f"{FOLDER.name}/inspector"
+os.environ["HF_HOME"] = f"{FOLDER.name}/hub"  # empty: what the user has cached plays no part
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Before any import: libraries read these variables when they are imported."""
-    folder = tempfile.TemporaryDirectory(prefix="inspector-tests-")
-    config.add_cleanup(folder.cleanup)
-    for name in [name for name in os.environ if name.startswith("INSPECTOR_")]:
-        del os.environ[name]
-    os.environ["INSPECTOR_CACHE"] = f"{folder.name}/inspector"
-    os.environ["HF_HOME"] = f"{folder.name}/hub"  # empty: what the user has cached plays no part
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    """What the tests left behind goes with them."""
+    config.add_cleanup(FOLDER.cleanup)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -165,7 +165,9 @@ def coverage_line(result: Document) -> str:
         f"{c.tensors_measured:,} of {c.tensors_total:,} tensors and {c.parameters_measured:,} of "
         f"{c.parameters_total:,} parameters ({share:.2%}) measured"
     )
-    return f"{text}; {len(c.skipped)} skipped, see the findings." if c.skipped else f"{text}."
+    if not c.skipped:
+        return f"{text}."
+    return f"{text}; {len(c.skipped):,} left out, each named with its reason in the coverage."
 
 
 def _sarif(result: Document) -> bytes:

@@ -47,7 +47,10 @@ def initialization(
     items: list[Item] = [*(m for m in found if not _is_coarse(m.entry)), *vectors]
     items.sort(key=lambda item: order[_entry(item).name])
     done: list[Found] = []
-    with checkpoint.reader() as reader, matrices.one_blas_thread():
+    with (
+        checkpoint.reader([*matrices.ahead(found), *vectors]) as reader,
+        matrices.one_blas_thread(),
+    ):
         work = Judge(checkpoint, found, reader)
         for one in ordered_map(work, items, workers):
             done.append(one)
@@ -178,7 +181,11 @@ def _findings(
     tell_untrained(
         log,
         fresh={r.name: r.reason for r in records if r.untrained},
-        judged=sum(r.untrained is not None and r.rows is not None for r in records),
+        # a table of positions that is no draw may be one of sinusoids, which nobody trained
+        judged=sum(
+            r.untrained is not None and r.rows is not None and (r.untrained or r.role != "position")
+            for r in records
+        ),
         zero_biases=frozenset(r.name for r in records if r.kind == "bias" and r.scheme == "zeros"),
         whole=where is None,
     )

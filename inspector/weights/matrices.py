@@ -21,6 +21,7 @@ from inspector.weights.scan import choose, read_patterns
 from inspector.weights.storage import LocalReader
 
 KINDS = ("weight", "embedding", "other")
+RATES = ("A_log",)
 BLOCK = 2**20  # elements of a block: 8 MB as float64
 LARGE = 2**24  # bytes: a larger tensor that lies across the blocks is read in many small pieces
 
@@ -79,8 +80,10 @@ def _why_not(entry: TensorEntry, placement: Placement, packed: Packed | None) ->
         return f"stored twice: it is measured as {show_plain(placement.alias_of)}"
     if placement.kind not in KINDS:
         return f"a {placement.kind}, not a matrix of weights"
-    if len(entry.shape) < 2:
+    if len(entry.shape) < 2 or (len(entry.shape) > 2 and max(entry.shape) == entry.parameters):
         return "a vector or a number, not a matrix"
+    if entry.name.rpartition(".")[2] in RATES:
+        return "rates of a state space, which multiply no input: not a matrix of weights"
     if 0 in entry.shape:
         return "it holds no values"
     if packed is not None:
@@ -153,6 +156,11 @@ def _heads(
     heads = placement.kv_heads if role in ("k", "v") else placement.heads
     along = columns if role == "o" else rows
     return heads if heads and role in ("q", "k", "v", "o") and along % heads == 0 else None
+
+
+def ahead(found: Sequence[Matrix]) -> list[TensorEntry]:
+    """The tensors that will be read for these matrices, each once, for `Checkpoint.reader`."""
+    return list(dict.fromkeys(matrix.entry for matrix in found))
 
 
 def load(matrix: Matrix, reader: Reader) -> np.ndarray:

@@ -10,7 +10,7 @@ from inspector.weights.attention import Attended, attend
 from inspector.weights.checkpoint import Checkpoint
 from inspector.weights.copies import Copy
 from inspector.weights.extremes import SUPER, is_candidate
-from inspector.weights.matrices import coverage, matrices, one_blas_thread
+from inspector.weights.matrices import ahead, coverage, matrices, one_blas_thread
 from inspector.weights.neuron_records import Measure, Measured, Neurons, parallel
 from inspector.weights.packed import findings_on
 from inspector.weights.partners import Group
@@ -46,7 +46,7 @@ def neurons(
     made = units.mlps(found)
     attentions, blind = heads.attentions(found)
     counter = _Counter(progress, len(found) + len(attentions))
-    with checkpoint.reader() as reader, one_blas_thread():
+    with checkpoint.reader(ahead(found)) as reader, one_blas_thread():
         measured, failed = [], []
         measure = Measure(checkpoint, reader, units.activated(found, made))
         for matrix, one in zip(found, ordered_map(measure, found, workers), strict=True):

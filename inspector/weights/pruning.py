@@ -19,7 +19,7 @@ from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.curves import GRID, LOST, Groups
 from inspector.weights.gains import Gain, Gains, row_losses
 from inspector.weights.magnitudes import Magnitudes, magnitudes, refined
-from inspector.weights.matrices import Matrix, coverage, load, matrices
+from inspector.weights.matrices import Matrix, ahead, coverage, load, matrices
 from inspector.weights.packed import findings_on
 from inspector.weights.problems import Log
 from inspector.weights.sparsity import Pattern, kept_by_chance, pattern, zero_structure
@@ -138,7 +138,7 @@ def prune(
     records: list[PrunedMatrix] = []
     measured: list[Matrix] = []
     groups, log, gains = Groups(), Log(), Gains(checkpoint)
-    with checkpoint.reader() as reader:
+    with checkpoint.reader(ahead(chosen)) as reader:
 
         def measure(matrix: Matrix) -> _Measured:
             return _measure(matrix, reader, gains)

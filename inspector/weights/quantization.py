@@ -17,7 +17,7 @@ from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.grid_noise import noise_energy
 from inspector.weights.grids import GRIDS, Grid, Rounded, decibels, round_to
 from inspector.weights.lattice import Lattice, find_lattice
-from inspector.weights.matrices import Matrix, coverage, load, matrices
+from inspector.weights.matrices import Matrix, ahead, coverage, load, matrices
 from inspector.weights.packed import find_packed, findings_on
 from inspector.weights.problems import Log
 from inspector.weights.quantization_summary import summary
@@ -81,7 +81,7 @@ def quantize(
     grids = _chosen(formats)
     found, skipped = matrices(checkpoint, where)
     kept: list[_Measured] = []
-    with checkpoint.reader() as reader:
+    with checkpoint.reader(ahead(found)) as reader:
         work = _Measure(reader, grids)
         for done, result in enumerate(ordered_map(work, found, workers), 1):
             name = show_plain(result.matrix.name)

@@ -16,6 +16,7 @@ from inspector.weights import noise, powerlaw, spectral
 from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.matrices import (
     Matrix,
+    ahead,
     blocks,
     coverage,
     head_view,
@@ -131,7 +132,7 @@ def spectrum(
     log = Log()
     on_gpu = spectral.use_gpu(device)
     measured: dict[str, tuple[Matrix, list[tuple[MatrixSpectrum, np.ndarray]]]] = {}
-    with checkpoint.reader() as reader, one_blas_thread():
+    with checkpoint.reader(ahead(found)) as reader, one_blas_thread():
         references = _references(found, heads, replicates, workers)
         work = _Measure(reader, heads, replicates, on_gpu, references)
         for done, (matrix, result) in enumerate(

@@ -17,6 +17,7 @@ import inspector
 from inspector.errors import BadOption, CheckpointError
 from inspector.weights import cache, ranges, transports
 from inspector.weights import scan as scan_module
+from inspector.weights.judgements import JUDGEMENTS
 from inspector.weights.remote import BEGINNING, is_url, shown
 from inspector.weights.storage import ByteRange
 from inspector.weights.stored import stored_scan
@@ -107,6 +108,17 @@ def test_minilm_over_http_is_minilm(minilm: Path) -> None:
         assert sum(r.end - r.begin + 1 for r in asked[1:]) < 1.1 * near.coverage.bytes_total
         assert 2 <= served.most_at_once <= ranges.Limits().parallel
         assert checkpoint.changed() == []
+
+
+@pytest.mark.parametrize("command", [c for c in JUDGEMENTS if c != "health"])
+def test_judgements_from_far_away_are_the_same_in_few_requests(command: str, minilm: Path) -> None:
+    measure = JUDGEMENTS[command].measure
+    where = "layer.[01].|pooler"
+    near = measure(inspector.open(minilm), where=where)
+    with serving(folder_files(minilm)) as served:
+        checkpoint = inspector.open(f"{served.url}/m")
+        same(measure(checkpoint, where=where), near)
+        assert len(served.asked("model.safetensors")) < near.coverage.tensors_measured
 
 
 @pytest.mark.parametrize(

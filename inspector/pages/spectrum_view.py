@@ -186,11 +186,11 @@ def _verdict(record: MatrixSpectrum) -> str:
         "one singular value lies" if record.mp_spikes == 1 else
         f"{record.mp_spikes} singular values lie"
     )  # fmt: skip
-    share = record.snr / (1 + record.snr) if record.snr is not None else 0.0
+    energy = f", with {record.snr / (1 + record.snr):.1%} of the energy" if record.snr else ""
     return (
-        f"{show_plain(record.name, 200)}, {size}: {spikes} beyond what noise reaches, with "
-        f"{share:.1%} of the energy; the spectrum as a whole is {away:.3g} times as far from that "
-        "of noise as noise itself gets on average."
+        f"{show_plain(record.name, 200)}, {size}: {spikes} beyond what noise reaches{energy}; the "
+        f"spectrum as a whole is {away:.3g} times as far from that of noise as noise itself gets "
+        "on average."
     )
 
 

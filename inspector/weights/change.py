@@ -107,7 +107,9 @@ class Measure:
         """(what all of the change amounts to in one word, its factor if it is one)."""
         d = difference
         if not d.changed:
-            return ("only the signs of zeros" if d.n else None), None
+            alike = d.n == n and self._pair.base.dtype == self._pair.tuned.dtype
+            alike = alike and self._pair.base.shape == self._pair.tuned.shape
+            return ("only the signs of zeros" if alike else None), None
         if d.rounding_only:
             return None, None
         if d.flipped == d.changed:

@@ -219,7 +219,7 @@ class _Work:
             summary={
                 "where": where,
                 "base": self._base.source(),
-                **summary(records, self._changes),
+                **summary(records, self._changes, len(self._skipped)),
                 "equal_files": sorted(show_plain(tuned) for _, tuned in self._equal_files),
             },
             records=records,

@@ -31,7 +31,7 @@ def _add(a, b, sums, counts, contents):
     """Add up finite pairs (a, b), d = b - a, and what all stored values are thrown together to.
 
     sums: a, b, a², b², ab, d², largest |d|; counts: pairs, not finite in a, not finite in b,
-    different, of other sign alone.
+    different, of other sign alone, one at least not finite and the other not like it.
     """
     a_bits, b_bits = a.view(np.uint64), b.view(np.uint64)
     sa = sb = saa = sbb = sab = sdd = 0.0
@@ -44,6 +44,7 @@ def _add(a, b, sums, counts, contents):
         if not (fine and abs(y) < np.inf):
             counts[1] += not fine
             counts[2] += not abs(y) < np.inf
+            counts[5] += not (x == y or (x != x and y != y))
             continue
         d = y - x
         sa += x
@@ -82,8 +83,9 @@ class Difference:
     `unit` is the dtype whose steps count as one ULP; `step` the root mean square step, `widened`
     that over the step of the dtypes stated, 1 unless `unit` is a narrower one. `ulps` maps
     "0", "1", "2", "3-4", "5-8", ... to counts. `rounding_only`: no value is more than one step
-    from the other. `flipped` counts values of the same size and the other sign; `same_values`
-    says that both hold the same values in some order.
+    from the other, and none is lost. `flipped` counts values of the same size and the other sign;
+    `lost` pairs of which one at least is not finite, and the other not in the same way;
+    `same_values` says that both hold the same values in some order.
     """
 
     n: int
@@ -91,6 +93,7 @@ class Difference:
     tuned_not_finite: int
     changed: int
     flipped: int
+    lost: int
     base_norm: float
     tuned_norm: float
     product: float
@@ -105,6 +108,11 @@ class Difference:
     ulp_max: float
     rounding_only: bool
     same_values: bool
+
+    @property
+    def changed_fraction(self) -> float | None:
+        """Share of the values that are others, lost ones among them; None when there are none."""
+        return _ratio(self.changed + self.lost, self.n + self.lost)
 
     @property
     def relative_change(self) -> float | None:
@@ -185,7 +193,7 @@ class Comparison:
         narrower = NARROWER.get(self._stated.dtype, ())
         self._kept = [_Kept(dtype) for dtype in narrower]
         self._sums = np.zeros(7)
-        self._counts = np.zeros(5, dtype=np.int64)
+        self._counts = np.zeros(6, dtype=np.int64)
         self._contents = np.zeros(2, dtype=np.uint64)
 
     def add(self, base: Float[np.ndarray, " n"], tuned: Float[np.ndarray, " n"]) -> None:
@@ -203,7 +211,7 @@ class Comparison:
 
     def result(self) -> Difference:
         """The difference of all that was taken."""
-        n, base_bad, tuned_bad, changed, flipped = (int(c) for c in self._counts)
+        n, base_bad, tuned_bad, changed, flipped, lost = (int(c) for c in self._counts)
         sa, sb, saa, sbb, sab, sdd, largest = (float(s) for s in self._sums)
         steps = self._unit()
         return Difference(
@@ -212,6 +220,7 @@ class Comparison:
             tuned_not_finite=tuned_bad,
             changed=changed,
             flipped=flipped,
+            lost=lost,
             base_norm=math.sqrt(saa),
             tuned_norm=math.sqrt(sbb),
             product=sab,
@@ -231,7 +240,8 @@ class Comparison:
     @property
     def is_rounding(self) -> bool:
         """Whether values differ, and none by more than one step, in all that was taken so far."""
-        return bool(self._counts[3] > 0 and self._unit().sums[1] <= 1)
+        changed, lost = self._counts[3], self._counts[5]
+        return bool(changed > 0 and not lost and self._unit().sums[1] <= 1)
 
     def _unit(self) -> _Steps:
         """Steps of the narrowest format that either tensor shows to have been kept in.

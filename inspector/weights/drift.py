@@ -1,6 +1,7 @@
 """How far a model moved from another: by layer and role, and what kind of change that is."""
 
 import dataclasses
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,14 +11,18 @@ from inspector.results import show_plain
 from inspector.weights.change import Change
 from inspector.weights.tensor_change import STATUSES, TensorChange
 
-CLASSES = {  # those of weightscope, and two that it has no word for
+CLASSES = {  # those of weightscope, and four that it has no word for
     "identical": "The two models hold the same values.",
     "rounding_only": "The two models differ by rounding alone: one was saved in a narrower dtype.",
+    "extended": "What both models have holds the same values; tensors or rows outside the blocks "
+    "were added or removed.",
+    "rearranged": "Every changed tensor holds the values of the base in another order, multiplied "
+    "or with other signs: nothing was trained.",
     "architecture_change": "Blocks, or tensors inside them, were added, removed or reshaped.",
-    "lora_like": "Low-rank updates were merged into the base.",
-    "targeted": "Part of the model was trained, the rest was left as it was.",
-    "continued_pretraining": "The whole model changed and is still recognisable: it was trained on "
-    "from the base, or both come from one ancestor.",
+    "lora_like": "It looks as if low-rank updates were merged into the base.",
+    "targeted": "Part of the model changed; the rest did not, or by rounding alone.",
+    "continued_pretraining": "Most of the model changed and is still recognisable: it was trained "
+    "on from the base, or both come from one ancestor.",
     "full_retrain": "The two models share their shapes, not their values.",
 }
 SIZES = (  # mean relative change of the weight matrices, below which the word holds (modeldelta)
@@ -28,6 +33,17 @@ SIZES = (  # mean relative change of the weight matrices, below which the word h
 )
 LOW_RANK_SHARE = 0.9  # of changed matrices must be low-rank for the model to look so
 MOST = 20  # tensors listed by how far they moved
+REARRANGED = (  # patterns of a tensor in which every value is one of the base, or a multiple of it
+    "scale only",
+    "sign flip",
+    "some signs flipped",
+    "only the signs of zeros",
+    "rows in another order",
+    "columns in another order",
+    "values in another order",
+    "transposed",
+    "copy",
+)
 PART = 0.5  # of the parameters; fewer lie in changed tensors: targeted
 UNRELATED = 0.3  # median cosine of changed matrices, below which they have little in common
 
@@ -88,27 +104,41 @@ def by_role(record: TensorChange) -> str:
 def classify(records: Sequence[TensorChange]) -> str:
     """The key of CLASSES that fits best."""
     real = [r for r in records if r.kind != "buffer"]
-    compared = [r for r in real if r.status not in ("added", "removed")]
-    moved = [r for r in compared if r.changed_fraction != 0 or r.status == "reshaped"]
-    lost_or_new = [r for r in real if r.status in ("added", "removed", "reshaped")]
-    if any(r.layer is not None for r in lost_or_new):
+    compared = _compared(real)
+    moved = [r for r in compared if r.changed_fraction != 0 and r.parameters]
+    resized = [r for r in real if _is_resized(r)]
+    if any(r.layer is not None for r in resized) or (resized and not compared):
         return "architecture_change"
     if not moved:
-        return "identical" if not lost_or_new else "targeted"
-    if all(r.rounding_only for r in moved):
-        return "rounding_only" if not lost_or_new else "targeted"
-    matrices = moved_matrices(moved)
+        return "extended" if resized else "identical"
+    trained = [r for r in moved if not r.rounding_only]
+    if not trained:
+        return "rounding_only"
+    if all(r.pattern in REARRANGED for r in trained):
+        return "rearranged"
+    matrices = moved_matrices(trained)
     low = [r for r in matrices if r.pattern == "low-rank update"]
     quiet = [r for r in matrices if not r.delta_rank_estimate]
     if low and len(low) >= LOW_RANK_SHARE * (len(matrices) - len(quiet)):
         return "lora_like"
     total = sum(r.parameters for r in compared)
-    if sum(r.parameters for r in moved) < PART * total:
+    if sum(r.parameters for r in trained) < PART * total:
         return "targeted"
     cosines = [r.cosine for r in matrices if r.cosine is not None]
     if cosines and statistics.median(cosines) < UNRELATED:
         return "full_retrain"
     return "continued_pretraining"
+
+
+def _compared(records: Iterable[TensorChange]) -> list[TensorChange]:
+    return [r for r in records if r.status not in ("added", "removed")]
+
+
+def _is_resized(record: TensorChange) -> bool:
+    """Whether values came or went: the tensor is only in one model, or larger in one."""
+    if record.base_shape is None or record.tuned_shape is None:
+        return True
+    return math.prod(record.base_shape) != math.prod(record.tuned_shape)
 
 
 def moved_matrices(records: Sequence[TensorChange]) -> list[TensorChange]:
@@ -137,42 +167,72 @@ def size_of_change(records: Sequence[TensorChange]) -> dict[str, Any] | None:
     }
 
 
-def verdict(kind: str, records: Sequence[TensorChange], statuses: Mapping[str, int]) -> str:
+def verdict(
+    kind: str, records: Sequence[TensorChange], statuses: Mapping[str, int], skipped: int
+) -> str:
     """What kind of change this is, in a sentence or two with its numbers."""
-    parts = [CLASSES[kind]]
+    parts = [_opening(kind, records, skipped)]
     low = [r for r in records if r.pattern == "low-rank update"]
     if low:
         ranks = sorted(r.delta_rank_estimate or 0 for r in low)
         between = f"rank {ranks[0]}" if ranks[0] == ranks[-1] else f"ranks {ranks[0]}-{ranks[-1]}"
-        parts.append(f"{len(low)} matrices look like merged updates of {between}.")
+        parts.append(f"Matrices that look like merged updates of {between}: {len(low)}.")
     quiet = sum(not r.delta_rank_estimate for r in moved_matrices(records))
     if quiet:
-        parts.append(f"{quiet} changed matrices show nothing beyond the rounding floor.")
-    rounded = sum(r.rounding_only for r in records)
-    if rounded and kind != "rounding_only":
-        parts.append(f"{rounded} tensors differ by rounding alone.")
-    size = size_of_change(records)
-    if size and kind not in ("identical", "rounding_only"):
+        parts.append(f"Changed matrices that show nothing beyond the rounding floor: {quiet}.")
+    rounded = [r.ulp_max for r in records if r.rounding_only]
+    if (exact := rounded.count(0)) and kind != "rounding_only":
+        parts.append(f"Tensors that differ by rounding alone: {exact}.")
+    if (near := len(rounded) - rounded.count(0)) and kind != "rounding_only":
         parts.append(
-            f"Matrices changed by {size['mean_relative_change']:.2g} of their norm on average."
+            f"Tensors that differ by one step at most, which rounding could explain: {near}."
         )
+    if kind not in ("architecture_change", "extended") and any(map(_is_resized, records)):
+        parts.append("Tensors or rows outside the blocks were added or removed.")
+    size = size_of_change(_compared(records))
+    if size and size["mean_relative_change"] and kind not in ("rounding_only", "rearranged"):
+        mean = size["mean_relative_change"]
+        parts.append(f"Over all matrices the mean change is {mean:.2g} of their norm.")
+    if broken := sum(r.not_finite > 0 and r.status != "identical" for r in records):
+        parts.append(f"Tensors with values that are not finite (see the findings): {broken}.")
+    if skipped:
+        parts.append(f"Tensors that could not be compared: {skipped}.")
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items() if count)
-    return f"{' '.join(parts)} ({counts})"
+    return f"{' '.join(parts)} ({counts or 'no tensors'})"
 
 
-def summary(records: Sequence[TensorChange], changes: Sequence[Change]) -> dict[str, Any]:
-    """What holds for the whole: verdict, class, counts, drift by layer and role, ULP counts."""
+def _opening(kind: str, records: Sequence[TensorChange], skipped: int) -> str:
+    """The sentence on the class, no stronger than what was seen."""
+    if not _compared(records):
+        return "The two models have no tensor in common that could be compared."
+    if kind == "identical" and skipped:
+        return "What could be compared holds the same values."
+    if kind == "rounding_only" and any(r.ulp_max for r in records):
+        return (
+            "No value differs by more than one step of its dtype: two roundings of the same "
+            "numbers, or a change too small to tell from that."
+        )
+    return CLASSES[kind]
+
+
+def summary(
+    records: Sequence[TensorChange], changes: Sequence[Change], skipped: int = 0
+) -> dict[str, Any]:
+    """What holds for the whole: verdict, class, counts, drift by layer and role, ULP counts.
+
+    `skipped` tensors could not be compared.
+    """
     counts = Counter(record.status for record in records)
     statuses = {status: counts[status] for status in STATUSES}
     kind = classify(records)
-    compared = [r for r in records if r.status not in ("added", "removed")]
+    compared = _compared(records)
     moved = sorted(
         (r for r in compared if r.relative_change),
         key=lambda r: r.relative_change or 0.0,
         reverse=True,
     )
     return {
-        "verdict": verdict(kind, records, statuses),
+        "verdict": verdict(kind, records, statuses, skipped),
         "class": kind,
         "classes": CLASSES,
         "size": size_of_change(compared),

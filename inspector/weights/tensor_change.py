@@ -6,7 +6,7 @@ import math
 from inspector.results import show_plain
 from inspector.weights.architecture import Placement
 from inspector.weights.change import Change
-from inspector.weights.delta_rank import DeltaSpectrum
+from inspector.weights.delta_rank import FEW, DeltaSpectrum
 from inspector.weights.header import TensorEntry
 
 STATUSES = ("identical", "changed", "retyped", "reshaped", "renamed", "added", "removed")
@@ -19,7 +19,8 @@ class TensorChange:
     `rounding_only`: the values differ, each by no more than one step of `ulp_dtype`, which is the
     coarser of the two formats they were kept in. `relative_change` is the norm of the difference
     over that of the base, `relative_change_noise` what rounding to `ulp_dtype` alone would give,
-    `bias_shift` the mean of the difference, `changed_fraction` in [0, 1]. `delta_rank_estimate`
+    `bias_shift` the mean of the difference, `changed_fraction` in [0, 1] counts values that became
+    NaN or infinite, or were and are not, which all others leave out. `delta_rank_estimate`
     counts singular values of the difference beyond what rounding can reach, `delta_rank_energy`
     is their share of its squared norm, `delta_rank_99` how many carry 99 % of it; of a fused or
     stacked tensor they are those of the piece of highest rank. `pattern` is one of: scale only,
@@ -114,7 +115,11 @@ def record(change: Change, placement: Placement) -> TensorChange:
             ulp_max=0.0,
             changed_fraction=0.0,
         )
-    if d is None or not d.n:
+    if d is None:
+        return plain
+    not_finite = d.base_not_finite + d.tuned_not_finite
+    plain = dataclasses.replace(plain, changed_fraction=d.changed_fraction, not_finite=not_finite)
+    if not d.n:
         return plain
     packed = change.pair.is_packed
     return dataclasses.replace(
@@ -123,7 +128,6 @@ def record(change: Change, placement: Placement) -> TensorChange:
         cosine=d.cosine,
         max_abs_change=d.largest,
         ulp_median=None if packed else d.ulp_median,
-        changed_fraction=d.changed / d.n,
         delta_stable_rank=top.stable_rank if top else None,
         delta_rank_estimate=rank(change),
         ulp_dtype=None if packed else d.unit,
@@ -133,7 +137,6 @@ def record(change: Change, placement: Placement) -> TensorChange:
         rows_changed=change.rows_changed,
         delta_rank_energy=top.energy if top else None,
         delta_rank_99=top.rank_99 if top else None,
-        not_finite=d.base_not_finite + d.tuned_not_finite,
     )
 
 
@@ -167,7 +170,9 @@ def pattern(change: Change) -> str | None:
     if change.pattern is not None:
         return change.pattern
     low = [one.low_rank for _, one in change.spectra if one.stable_rank is not None]
-    return "low-rank update" if low and all(low) else None
+    top, rows = largest(change), change.rows_changed
+    few_rows = top is not None and rows is not None and top.rank > FEW * rows
+    return "low-rank update" if low and all(low) and not few_rows else None
 
 
 def note(change: Change) -> str:
@@ -207,15 +212,20 @@ def _about_values(change: Change) -> list[str]:
             "tensor are not finite and are left out."
         )
     if not d.changed:
-        return [*found, "The values are the same."] if d.n else found
+        others = "All other" if d.lost else "The"
+        return [*found, f"{others} values are the same."] if d.n else found
     if not d.base_norm:
         found.append("The base is zero throughout, so no change relative to it exists.")
     if change.pair.is_packed and d.relative_change:
         ratio = -20 * math.log10(d.relative_change)
         return [*found, f"Read through its scales, the difference lies {ratio:.1f} dB below it."]
     if d.rounding_only:
-        size = "no step" if not d.ulp_max else "at most one step"
-        told = f"Rounding alone: {size} of {d.unit} lies between any two values"
+        told = (
+            f"No value is more than one step of {d.unit} from the other: two roundings of the same "
+            "numbers, or a change too small to tell from that"
+            if d.ulp_max
+            else f"Rounding alone: each value is the other's, rounded to the nearest {d.unit}"
+        )
         return [*found, f"{told} ({d.changed / d.n:.1%} differ)."]
     return [*found, *_about_rank(change)]
 
@@ -239,6 +249,12 @@ def _about_rank(change: Change) -> list[str]:
         found.append(
             f"This looks like a merged rank-{top.rank} update{which}: {top.rank} directions beyond "
             f"rounding hold {top.energy:.1%} of the difference{rest}."
+        )
+    elif top.explained:
+        found.append(
+            f"{top.rank} directions of the difference stand out beyond rounding{which} and hold "
+            f"{top.energy:.1%} of it; the rest is no more than rounding gives: a merged update of "
+            "low rank, or training of which the rest is lost in rounding."
         )
     else:
         found.append(

@@ -130,7 +130,7 @@ def test_a_rank_8_update_merged_into_minilm_reads_as_rank_8(minilm, tmp_path):
         assert (record.delta_rank_estimate, record.pattern) == (8, "low-rank update")
         assert "merged rank-8 update" in record.note
     assert result.summary["class"] == "lora_like"
-    assert "12 matrices look like merged updates of rank 8" in result.summary["verdict"]
+    assert "look like merged updates of rank 8: 12." in result.summary["verdict"]
 
 
 def test_minilm_with_other_prefixes_is_renamed(minilm, tmp_path):
@@ -457,7 +457,7 @@ def test_a_merge_below_the_rounding_floor_says_so(tmp_path):
     assert (record.delta_rank_estimate, record.pattern) == (0, None)
     assert record.changed_fraction == pytest.approx(0.096, abs=0.01)
     assert "Below the BF16 rounding floor" in record.note
-    assert "1 changed matrices show nothing beyond the rounding floor" in result.summary["verdict"]
+    assert "show nothing beyond the rounding floor: 1." in result.summary["verdict"]
 
 
 def served(*folders):

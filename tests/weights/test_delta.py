@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from inspector.weights import spectral
 from inspector.weights.delta import Comparison
-from inspector.weights.delta_rank import DeltaSpectrum, delta_spectrum, unevenness
+from inspector.weights.delta_rank import MOST, DeltaSpectrum, delta_spectrum, unevenness
 from inspector.weights.matrices import one_blas_thread
 
 VALUES = arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e6, 1e6, width=32))
@@ -211,7 +211,7 @@ def test_a_merge_of_rank_8_into_bfloat16(rms, rank, changed):
     assert abs(spectrum.rank - rank) <= (1 if rank in (3, 6, 7) else 0)
     assert found.changed / found.n == pytest.approx(changed, rel=0.02)
     assert spectrum.explained
-    assert spectrum.low_rank == (spectrum.rank > 0)
+    assert spectrum.low_rank == (spectrum.energy >= MOST)  # less may be training all the same
 
 
 @pytest.mark.parametrize("rms", [8.6e-6, 8.6e-5])

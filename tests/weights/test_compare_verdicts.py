@@ -1,0 +1,178 @@
+"""What a comparison says of the whole: no claim goes further than what was seen."""
+
+import json
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from inspector.weights.checkpoint import open_checkpoint
+from inspector.weights.compare import compare
+from tests.weights.build import stored, write_file
+
+LLAMA = {"model_type": "llama", "num_attention_heads": 4, "num_hidden_layers": 2}
+EMBEDDING = "model.embed_tokens.weight"
+NORM = "model.norm.weight"
+MATRICES = [f"model.layers.{i}.self_attn.{x}_proj.weight" for i in (0, 1) for x in "qkvo"]
+BIASES = [name.replace("weight", "bias") for name in MATRICES]
+STORED = {np.float32: "F32", np.float16: "F16", ml_dtypes.bfloat16: "BF16"}
+
+
+@pytest.fixture
+def base():
+    rng = np.random.default_rng(0)
+    shapes = {EMBEDDING: (120, 96), NORM: (96,)}
+    shapes |= dict.fromkeys(MATRICES, (96, 96)) | dict.fromkeys(BIASES, (96,))
+    return {name: rng.normal(0, 0.02, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def verdict(tmp_path):
+    """The comparison of two models, each {name: values}."""
+
+    def save(folder, arrays):
+        folder.mkdir()
+        tensors = {n: stored(STORED[a.dtype.type], a) for n, a in arrays.items()}
+        write_file(folder / "model.safetensors", tensors)
+        (folder / "config.json").write_text(json.dumps(LLAMA))
+        return open_checkpoint(folder)
+
+    def make(base, tuned):
+        return compare(save(tmp_path / "base", base), save(tmp_path / "tuned", tuned))
+
+    return make
+
+
+def rounded(arrays):
+    return {name: values.astype(ml_dtypes.bfloat16) for name, values in arrays.items()}
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_value_that_breaks_is_a_change(verdict, base, broken, swapped):
+    tuned = base | {MATRICES[0]: base[MATRICES[0]].copy()}
+    tuned[MATRICES[0]][3, 4] = broken
+    result = verdict(tuned, base) if swapped else verdict(base, tuned)
+    record = next(r for r in result if r.name == MATRICES[0])
+    assert record.changed_fraction == pytest.approx(1 / 96**2)
+    assert (record.not_finite, record.pattern) == (1, None)
+    assert "All other values are the same" in record.note
+    assert result.summary["class"] == "targeted"
+    assert "not finite (see the findings): 1." in result.summary["verdict"]
+
+
+def test_all_values_broken_is_no_silence(verdict, base):
+    tuned = base | {NORM: np.full(96, np.nan, dtype=np.float32)}
+    record = next(r for r in verdict(base, tuned) if r.name == NORM)
+    assert (record.changed_fraction, record.not_finite) == (1.0, 96)
+
+
+def test_overflow_in_a_narrower_dtype_is_not_rounding(verdict, base):
+    wide = base | {NORM: np.full(96, 70000, dtype=np.float32)}
+    with np.errstate(over="ignore"):
+        tuned = {name: values.astype(np.float16) for name, values in wide.items()}
+    result = verdict(wide, tuned)
+    record = next(r for r in result if r.name == NORM)
+    assert not record.rounding_only
+    assert result.summary["class"] != "rounding_only"
+
+
+def test_broken_values_that_stay_broken_are_no_change(verdict, base):
+    base[NORM][0] = np.nan
+    result = verdict(rounded(base), {n: v.astype(np.float32) for n, v in rounded(base).items()})
+    assert result.summary["class"] == "identical"
+
+
+def test_rounding_is_claimed_only_of_what_equals_the_other_rounded(verdict, base):
+    result = verdict(base, rounded(base))
+    assert result.summary["class"] == "rounding_only"
+    assert "by rounding alone" in result.summary["verdict"]
+    assert all("rounded to the nearest BF16" in record.note for record in result)
+
+
+def test_one_step_of_the_same_dtype_may_be_training(verdict, base):
+    patterns = rounded(base)
+    tuned = patterns | {NORM: (patterns[NORM].view(np.uint16) + 1).view(ml_dtypes.bfloat16)}
+    result = verdict(patterns, tuned)
+    record = next(r for r in result if r.name == NORM)
+    assert record.rounding_only  # what the field says: no value is more than one step away
+    for text in (record.note, result.summary["verdict"]):
+        assert "rounding alone" not in text.lower()
+        assert "a change too small to tell" in text
+
+
+def test_more_rows_and_nothing_else_is_no_training(verdict, base):
+    tuned = base | {EMBEDDING: np.concatenate([base[EMBEDDING], base[EMBEDDING][:8]])}
+    result = verdict(base, tuned)
+    assert result.summary["class"] == "extended"
+    record = next(r for r in result if r.name == EMBEDDING)
+    assert (record.status, record.pattern) == ("reshaped", None)
+
+
+def test_values_moved_or_multiplied_were_not_trained(verdict, base):
+    order = np.random.default_rng(1).permutation(96)
+    tuned = base | {
+        MATRICES[0]: base[MATRICES[0]][order],
+        MATRICES[1]: base[MATRICES[1]][:, order],
+        MATRICES[2]: np.ascontiguousarray(base[MATRICES[2]].T),
+        NORM: base[NORM] * 3,
+    }
+    result = verdict(base, tuned)
+    assert result.summary["class"] == "rearranged"
+    assert "nothing was trained" in result.summary["verdict"]
+
+
+def test_nothing_in_common_is_said(verdict, base):
+    one, other = {NORM: base[NORM]}, {EMBEDDING: base[EMBEDDING]}
+    assert "no tensor in common" in verdict(one, other).summary["verdict"]
+
+
+def test_what_could_not_be_compared_is_no_part_of_the_verdict(tmp_path, base):
+    folders = []
+    for which in ("base", "tuned"):
+        folder = tmp_path / which
+        folder.mkdir()
+        write_file(folder / "model.safetensors", {n: stored("F32", a) for n, a in base.items()})
+        folders.append(folder)
+    whole = (folders[1] / "model.safetensors").read_bytes()
+    (folders[1] / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    result = compare(*map(open_checkpoint, folders))
+    skipped = len(result.coverage.skipped)
+    assert 0 < skipped < len(base)
+    said = result.summary["verdict"]
+    assert said.startswith("What could be compared holds the same values.")
+    assert f"could not be compared: {skipped}." in said
+
+
+@pytest.mark.parametrize("rank", [1, 8])
+def test_a_merge_between_two_rounded_models_keeps_its_rank(verdict, base, rank):
+    rng = np.random.default_rng(rank)
+    tuned = dict(base)
+    for name in MATRICES:
+        update = rng.normal(size=(96, rank)) @ rng.normal(size=(rank, 96))
+        tuned[name] = (base[name] + update * 1e-3 / update.std()).astype(np.float32)
+    result = verdict(rounded(base), rounded(tuned))
+    assert result.summary["class"] == "lora_like"
+    assert {r.delta_rank_estimate for r in result if r.name in MATRICES} == {rank}
+
+
+def test_training_that_rounding_nearly_hides_is_no_merge(verdict, base):
+    rng = np.random.default_rng(2)
+    tuned = {name: values + rng.normal(0, 2e-5, values.shape) for name, values in base.items()}
+    for name in MATRICES:  # one direction leads, as gradients have one
+        tuned[name] += 7e-5 * np.outer(*rng.normal(size=(2, 96))) / np.sqrt(2)
+    tuned = {name: values.astype(np.float32) for name, values in tuned.items()}
+    result = verdict(base, rounded(tuned))
+    assert result.summary["class"] == "continued_pretraining"
+    notes = [r.note for r in result if r.name in MATRICES and r.delta_rank_estimate]
+    assert notes
+    assert all("or training of which the rest is lost in rounding" in note for note in notes)
+
+
+def test_a_few_trained_rows_are_no_merge(verdict, base):
+    tuned = base | {EMBEDDING: base[EMBEDDING].copy()}
+    tuned[EMBEDDING][:5] += np.random.default_rng(3).normal(0, 1e-3, (5, 96)).astype(np.float32)
+    result = verdict(base, tuned)
+    record = next(r for r in result if r.name == EMBEDDING)
+    assert (record.rows_changed, record.pattern) == (5, None)
+    assert result.summary["class"] == "targeted"

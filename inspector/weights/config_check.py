@@ -12,7 +12,7 @@ from inspector.weights.header import TensorEntry
 from inspector.weights.sizes import read_sizes, text_config
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
-VOCABULARY = ("embedding", "unembedding")
+TABLES = (("embedding", "embedding"), ("unembedding", "weight"), ("unembedding", "embedding"))
 INNER = ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "hidden_dim")
 # Parts of a name that say that a matrix is not sized by the model's one vocabulary, width or inner
 # width: factors of a query, bridges between widths, experts of their own size.
@@ -59,7 +59,7 @@ def _vocabulary(
 ) -> Iterator[Disagreement]:
     stated, known = _whole(config, "vocab_size"), _sizes(config, "vocab_size")
     for entry, placement in named:
-        if placement.role in VOCABULARY and stated and entry.shape[0] not in known:
+        if (placement.role, placement.kind) in TABLES and stated and entry.shape[0] not in known:
             told = f"it has {entry.shape[0]:,} rows, the config's vocab_size is {stated:,}"
             yield entry.name, told, {"stated": stated, "stored": entry.shape[0]}
 

@@ -23,6 +23,7 @@ from inspector.weights.verdicts import Initialization
 HALF_MAX = 65504.0  # largest finite F16
 FEWEST_PEERS = 4
 DIGITS = re.compile(r"[0-9]+")
+SMOOTH = ("position", "token_type")  # neighbours are alike, sinusoids of few directions
 LARGE = 10_000  # values from which a shape statistic is steady
 
 
@@ -104,9 +105,8 @@ def _dead(facts: Facts, threshold: float) -> Iterator[Hit]:
 
 
 def _rows(facts: Facts, _threshold: float) -> Iterator[Hit]:
-    for hit in _init("WT-PADDED")(facts, 0.0):
-        if not hit.evidence.get("padding_row"):  # the config's own is meant to be zero
-            yield hit
+    hits = _init("WT-PADDED")(facts, 0.0)  # the config's own row is meant to be zero
+    yield from (hit for hit in hits if not hit.evidence.get("padding_row"))
 
 
 def _scale(facts: Facts, threshold: float) -> Iterator[Hit]:
@@ -142,7 +142,7 @@ def _kurtosis(facts: Facts, threshold: float) -> Iterator[Hit]:
 
 
 def _rank(facts: Facts, threshold: float) -> Iterator[Hit]:
-    for s in facts.spectra:
+    for s in (s for s in facts.spectra if s.role not in SMOOTH):
         side = min(s.rows, s.columns)
         if s.verdict != "too small to tell" and s.rank < threshold * side:
             yield Hit(
@@ -157,7 +157,7 @@ def _one_direction(facts: Facts, threshold: float) -> Iterator[Hit]:
         if s.stable_rank is None or s.stable_rank_noise is None:
             continue
         share, usual = 1 / s.stable_rank, 1 / s.stable_rank_noise
-        if s.role not in ("position", "token_type") and share > threshold:
+        if s.role not in SMOOTH and share > threshold:
             yield Hit(
                 where=show_plain(s.name),
                 statement=f"one direction carries {share:.1%} of its energy (noise: {usual:.1%})",
@@ -194,8 +194,8 @@ def _subnormal(facts: Facts, threshold: float) -> Iterator[Hit]:
 def _bias(facts: Facts, threshold: float) -> Iterator[Hit]:
     weights = {r.name.removesuffix(".weight"): r for r in facts.scan if r.kind == "weight"}
     placements = facts.checkpoint.architecture.placements
-    # a bias of keys adds nearly the same to every score, so that training lets it drift
-    for r in (r for r in facts.scan if r.role != "k"):
+    # a bias of keys adds nearly the same to every score, that of dt_proj is the size of a time step
+    for r in (r for r in facts.scan if r.role != "k" and "dt_proj" not in r.name):
         weight = weights.get(r.name.removesuffix(".bias"))
         if r.kind != "bias" or weight is None or not weight.rms or len(weight.shape) != 2:
             continue
@@ -343,7 +343,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="HL-RANK",
-        checks="Every matrix has at least this share of its full rank.",
+        checks="Every matrix but tables of positions has at least this share of its full rank.",
         threshold=0.9,
         source="our choice; noise has full rank",
         find=_rank,

@@ -214,6 +214,9 @@ def judge_vector(
     if kind != "norm" and len(values) < LEAST_IN_VECTOR:
         told = f"{len(values)} values are too few to tell a trained vector from a draw."
         return Verdict(verdict=TOO_SMALL, reason=told)
+    if kind not in ("norm", "bias"):
+        told = "How such vectors are drawn differs from family to family."
+        return Verdict(verdict=TOO_SMALL, reason=told)
     if kind == "bias" and inputs:
         bound = inputs**-0.5
         std = float(np.sqrt(np.square(values).mean()))

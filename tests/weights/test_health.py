@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers
 from weights import tiny_models
 
 from inspector.errors import BadOption
@@ -181,6 +182,27 @@ def test_keys_may_have_large_biases(tmp_path: Path) -> None:
         arrays[f"model.layers.2.self_attn.{name}_proj.bias"] = bias
     found = failures(write(tmp_path, arrays))
     assert found == {"HL-BIAS": ["model.layers.2.self_attn.v_proj.bias"]}
+
+
+def test_what_state_spaces_and_sinusoids_are_made_of_is_sound(tmp_path: Path) -> None:
+    arrays = sound()
+    for layer in range(LAYERS):
+        block = f"model.layers.{layer}.mixer."
+        arrays[f"{block}A_log"] = np.log(np.tile(np.arange(1.0, 17), (WIDTH, 1)))
+        arrays[f"{block}dt_proj.weight"] = trained(np.random.default_rng(layer), WIDTH, 8)
+        arrays[f"{block}dt_proj.bias"] = -5 - np.random.default_rng(layer).random(WIDTH)
+    angles = np.arange(200)[:, None] / 10_000 ** (np.arange(WIDTH // 2) * 2 / WIDTH)
+    arrays["model.embed_positions.weight"] = np.hstack([np.sin(angles), np.cos(angles)])
+    assert failures(write(tmp_path, arrays)) == {}
+
+
+def test_a_fresh_model_is_told_once_whatever_its_positions(tmp_path: Path) -> None:
+    transformers.DistilBertModel(
+        transformers.DistilBertConfig(
+            vocab_size=100, dim=64, n_layers=2, n_heads=4, hidden_dim=128, sinusoidal_pos_embds=True
+        )
+    ).save_pretrained(tmp_path)
+    assert failures(tmp_path) == {"HL-UNTRAINED": ["checkpoint"]}
 
 
 def test_the_padding_row_of_the_config_may_be_zero(tmp_path: Path) -> None:

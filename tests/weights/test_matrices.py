@@ -98,6 +98,20 @@ def test_experts_are_matrices_of_their_own(make: Make) -> None:
     assert {matrix.expert for matrix, _ in mixtral.values()} == {None, 0, 1, 2, 3}
 
 
+def test_what_is_laid_out_as_a_matrix_and_is_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "backbone.layers.0.mixer.A_log": rng.standard_normal((32, 8)),
+        "backbone.layers.0.mixer.in_proj.weight": rng.standard_normal((32, 8)),
+        "rwkv.blocks.0.attention.time_mix_key": rng.standard_normal((1, 1, 32)),
+        "score.weight": rng.standard_normal((1, 32)),
+    }
+    write_file(tmp_path / "model.safetensors", {n: stored("F64", x) for n, x in arrays.items()})
+    found, skipped = m.matrices(open_checkpoint(tmp_path))
+    assert {x.name for x in found} == {"backbone.layers.0.mixer.in_proj.weight", "score.weight"}
+    assert {s.name.rpartition(".")[2] for s in skipped} == {"A_log", "time_mix_key"}
+
+
 def test_a_head_count_that_is_not_known_is_an_error() -> None:
     checkpoint = open_checkpoint("demo:planted")
     matrix = next(x for x in m.matrices(checkpoint)[0] if x.role == "up")

@@ -164,13 +164,13 @@ def _start(place: Path, title: str, spec: dict[str, Any]) -> Job:
     return find(place.name) or job
 
 
-def parameters(id: str) -> dict[str, Any]:
-    """What a job was asked to work on; empty when there is no such job."""
+def asked(id: str) -> tuple[str, dict[str, Any]] | None:
+    """The work in WORK a job was asked to do, and on what; None when there is no such job."""
     try:
         spec: dict[str, Any] = json.loads((_folder() / id / "spec.json").read_bytes())
     except (OSError, ValueError):
-        return {}
-    return dict(spec["parameters"])
+        return None
+    return str(spec["function"]), dict(spec["parameters"])
 
 
 def restart(id: str) -> Job | None:

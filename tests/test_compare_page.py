@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -61,6 +62,16 @@ def demos() -> tuple[str, str]:
     """Both demo models, compared already."""
     stored_compare(*map(open_checkpoint, DEMOS))
     return DEMOS
+
+
+def done(id: str) -> None:
+    """Wait for the end of a job, which is good."""
+    end = time.monotonic() + PATIENCE
+    while (job := jobs.find(id)) is not None and job.active:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert job is not None
+    assert job.state == "done", job.error
 
 
 def beside(base: str, tuned: str) -> AppTest:
@@ -134,10 +145,7 @@ def test_headers_are_told_while_a_job_compares(tmp_path):
     assert "1 tensors have the same name in both, 1 are only in the baseline" in texts(at)
     assert "0 have another shape and 1 another dtype" in texts(at)
     id = compare_key(open_checkpoint(base), open_checkpoint(tuned))
-    end = time.monotonic() + PATIENCE
-    while (job := jobs.find(id)) is not None and job.active:
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    done(id)
     compared = table(well(at.run()), "tensors compared")
     assert list(compared["status"]) == ["retyped", "removed"]
 
@@ -274,3 +282,24 @@ def test_lines_say_what_the_record_holds(pair):
     same = {number: value for number, value, *_ in kept_as_it_was}
     assert same["relative change"] == "0"
     assert "median step (ULP)" not in same
+
+
+def test_jobs_lead_to_the_page_of_their_result(pair):
+    base, tuned = pair
+    ids = []
+    for work, parameters in (
+        ("compare", {"base": base, "model": tuned}),
+        ("prune", {"model": tuned}),
+        ("health", {"model": tuned}),
+    ):
+        ids.append(work.ljust(32, "0"))
+        jobs.submit(ids[-1], work, f"{work} of {tuned}", **parameters)
+        done(ids[-1])
+    at = visit("jobs").run()
+    assert not at.exception
+    links = [link.proto for link in at.get("page_link")]
+    asked = [(link.page, parse_qs(link.query_string)) for link in links]
+    found = {page: query for page, query in asked if query["model"] == [tuned]}
+    assert found["compare"] == {"model": [tuned], "base": [base]}
+    assert found["health"] == {"model": [tuned]}
+    assert found["summary"] == {"model": [tuned], "view": ["Pruning"]}

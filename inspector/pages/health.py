@@ -22,7 +22,6 @@ MARKS = {
     "error": ":material/error: error",
     "warning": ":material/warning: warning",
     "info": ":material/info: info",
-    "passed": ":material/check_circle: passed",
 }
 
 
@@ -118,7 +117,6 @@ def _chosen(kept: Kept) -> pd.DataFrame:
         "Show",
         ORDER,
         selection_mode="multi",
-        format_func=MARKS.__getitem__,
         key="severity",
         bind="query-params",
         help="None chosen: all.",
@@ -127,7 +125,6 @@ def _chosen(kept: Kept) -> pd.DataFrame:
     rule = left.selectbox(
         "Rule",
         [ALL, *(rule.id for rule in RULES)],
-        format_func=lambda id: id if id == ALL else f"{WORDS[id][0]} ({id})",
         key="rule",
         bind="query-params",
     )

@@ -9,18 +9,28 @@ from inspector import jobs
 from inspector.pages import frame
 from inspector.results import show_plain
 
+VIEWS = {  # work whose result is a view of the Summary page
+    "spectrum": "Spectrum",
+    "init": "Initialisation",
+    "neurons": "Neurons and heads",
+    "prune": "Pruning",
+    "quantize": "Quantisation",
+}
+
 st.title("Jobs")
 
 
-def result(column: DeltaGenerator, parameters: dict[str, str]) -> None:
+def result(column: DeltaGenerator, work: str, parameters: dict[str, str]) -> None:
     """A link to the page that shows what a job found."""
     query = {"model": parameters["model"]}
-    if "name" in parameters:
-        target = frame.page("tensor")
+    if work == "tensor":
         query["tensor"] = parameters["name"]
-    else:
-        target = frame.page("summary")
-    column.page_link(target, label="Result", query_params=query)
+    elif work == "compare":
+        query["base"] = parameters["base"]
+    if work in VIEWS:
+        query["view"] = VIEWS[work]
+    target = work if work in ("tensor", "compare", "health") else "summary"
+    column.page_link(frame.page(target), label="Result", query_params=query)
 
 
 @st.fragment(run_every="1s")
@@ -38,12 +48,13 @@ def listing() -> None:
                 left.code(show_plain(job.error, 500), language=None)
             if job.active:
                 share = job.done / job.total if job.total else 0.0
-                left.progress(share, text=f"{share:.0%} of {frame.short(job.total)}")
+                left.progress(share, text=f"{share:.0%}")
                 if right.button("Cancel", key=f"cancel_{job.id}"):
                     jobs.cancel(job.id)
                     st.rerun(scope="fragment")
             elif job.state == "done":
-                result(right, jobs.parameters(job.id))
+                if (asked := jobs.asked(job.id)) is not None:
+                    result(right, *asked)
             elif right.button("Again", key=f"again_{job.id}"):
                 jobs.restart(job.id)
                 st.rerun(scope="fragment")

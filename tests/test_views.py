@@ -305,4 +305,4 @@ def test_a_large_tensor_waits_for_a_job(tmp_path, monkeypatch):
 def test_a_download_is_the_judgement(judged):
     at = well(visit("summary", judged[0], view="Pruning"))
     labels = {button.proto.label for button in at.get("download_button")}
-    assert labels >= {"CSV", "JSON", "HTML"}
+    assert labels >= {"Download CSV", "Download JSON", "Download HTML"}

@@ -56,6 +56,7 @@ def summary(checkpoint: Checkpoint) -> None:
         st.info("There is no matrix with values other than zero.")
         views.end(checkpoint, kept)
         return
+    st.header("Energy lost")
     chosen = groups[st.selectbox("Curve of", list(groups), key="prune_group")]
     _group(kept, chosen)
     st.header("By layer and role")
@@ -148,6 +149,7 @@ def tensor(checkpoint: Checkpoint, name: str) -> None:
     if record.energy_50 is None:
         st.info("All its weights are zero: there is no energy to lose.")
         return
+    st.header("Energy lost")
     st.markdown(
         "The smallest weights go first; the energy they hold is what is lost. A curve below the "
         "Gaussian's means that few weights carry most of the matrix, and pruning is cheap."

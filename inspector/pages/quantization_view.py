@@ -116,6 +116,7 @@ def tensor(checkpoint: Checkpoint, name: str) -> None:
         "rounding error; marks: where normal numbers of the same shape would stand. A bar that "
         "ends short of its mark loses to outliers; one beyond it rounds better than chance."
     )
+    st.header("Formats")
     _worst(records)
     table = pd.DataFrame(
         [

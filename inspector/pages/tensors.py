@@ -1,12 +1,9 @@
 """Every tensor in one table; a row opens it."""
 
-from functools import partial
-
 import pandas as pd
 import streamlit as st
 
 from inspector.pages import frame
-from inspector.report.document import render
 from inspector.results import show_plain
 
 ALL = "all"
@@ -69,13 +66,7 @@ if scan is None:
     st.caption("Statistics join the table when the measurement above is done.")
 else:
     frame.coverage(scan)
-    st.download_button(
-        "Download as CSV",
-        data=partial(render, scan, "csv"),
-        file_name="scan.csv",
-        mime="text/csv",
-        on_click="ignore",
-    )
+    frame.downloads(scan, ("csv", "json"), "scan_download")
 unread = pd.DataFrame(
     [[show_plain(t.name), t.unreadable] for t in checkpoint.tensors if t.unreadable],
     columns=["tensor", "why"],

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 import streamlit as st
 
 from inspector.pages import frame
-from inspector.report.document import coverage_line, render
 from inspector.results import Records, show_plain
 from inspector.weights.architecture import Placement
 from inspector.weights.checkpoint import Checkpoint
@@ -170,22 +168,8 @@ def end(checkpoint: Checkpoint, result: Kept) -> None:
                 key=f"{result.command}_skipped",
                 alt=f"{len(result.coverage.skipped)} tensors without this measure, and why",
             )
-    st.caption(f"{coverage_line(result)} Measured {result.source.when}.")
-    with st.container(horizontal=True):
-        for form, mime in (
-            ("csv", "text/csv"),
-            ("json", "application/json"),
-            ("html", "text/html"),
-        ):
-            st.download_button(
-                form.upper(),
-                data=partial(render, result, form),
-                file_name=f"{result.command}.{form}",
-                mime=mime,
-                on_click="ignore",
-                icon=":material/download:",
-                key=f"{result.command}_{form}",
-            )
+    frame.coverage(result)
+    frame.downloads(result, ("json", "csv", "html"), f"{result.command}_download")
 
 
 def more() -> None:

@@ -24,13 +24,13 @@ SERVES = ("inspector app",)  # started and asked over HTTP in test_server.py
 
 def test_the_readme_has_examples():
     assert len(COMMANDS) >= 6
-    assert [language for language, _ in BLOCKS if language] == ["python"]
+    assert {language for language, _ in BLOCKS if language} == {"python"}
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(SERVES)])
 def test_commands_run(command, monkeypatch, tmp_path, minilm):
     monkeypatch.chdir(tmp_path)
-    words = {"MODEL": str(minilm), "NAME": "pooler.dense.weight"}
+    words = dict.fromkeys(("MODEL", "BASE", "TUNED"), str(minilm)) | {"NAME": "pooler.dense.weight"}
     monkeypatch.setattr(sys, "argv", [words.get(word, word) for word in shlex.split(command)])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -107,17 +107,20 @@ def _units(kept: Kept) -> None:
         counts = ("dead", "always_on", "always_off", "duplicates")
         unknown = sum(mlp[c] is None for mlp in mlps for c in counts)
         total = sum(mlp["units"] for mlp in mlps)
-        told = {c: sum(mlp[c] or 0 for mlp in mlps) for c in counts}
+        known = {c: [mlp[c] for mlp in mlps if mlp[c] is not None] for c in counts}
         st.write(
             "A unit is one hidden number of an MLP. **Dead**: its weights in or out are zero, so "
             "it does nothing. **Always on, always off**: its bias outweighs random inputs 4 to 1. "
             "**Duplicate**: it computes what another computes. A fresh draw has none of these."
         )
         metrics = {"units": f"{total:,}"}
-        metrics |= {c.replace("_", " "): f"{n:,}" for c, n in told.items()}
+        metrics |= {
+            c.replace("_", " "): f"{sum(found):,}" if found else "not known"
+            for c, found in known.items()
+        }
         frame.metrics(metrics)
         if unknown:
-            st.caption("Always on and off need a bias: where there is none they are left empty.")
+            st.caption("What could not be told is left out: always on and off need a bias.")
         hit = [mlp for mlp in mlps if any(mlp[c] for c in counts)]
         if hit:
             rows = [
@@ -151,8 +154,8 @@ def _rows_and_columns(kept: Kept) -> None:
         st.write("No matrix has a row or column that is zero, constant or repeats another.")
         return
     st.write(
-        f"{len(hit):,} matrices have outputs (rows) or inputs (columns) that are zero, constant or "
-        "point the way of another. Of an embedding these are often padding."
+        f"Matrices with outputs (rows) or inputs (columns) that are zero, constant or point the way "
+        f"of another: {len(hit):,}. Of an embedding these are often padding."
     )
     used = [c for c in counts if hit[c].fillna(0).astype(int).any()]
     shown = hit[["name", "rows", "columns", *used]].head(MOST_ROWS)

@@ -154,7 +154,7 @@ def _rows_and_columns(kept: Kept) -> None:
         st.write("No matrix has a row or column that is zero, constant or repeats another.")
         return
     st.write(
-        f"Matrices with outputs (rows) or inputs (columns) that are zero, constant or point the way "
+        "Matrices with outputs (rows) or inputs (columns) that are zero, constant or point the way "
         f"of another: {len(hit):,}. Of an embedding these are often padding."
     )
     used = [c for c in counts if hit[c].fillna(0).astype(int).any()]

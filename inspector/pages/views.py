@@ -46,15 +46,20 @@ def placement(checkpoint: Checkpoint, record_name: str) -> Placement:
     return checkpoint.architecture.placements[of(checkpoint, record_name)]
 
 
-def placed(checkpoint: Checkpoint, kept: Records[Any]) -> pd.DataFrame:
+def placed(checkpoint: Checkpoint, kept: Kept) -> pd.DataFrame:
     """The records as a table with `block`, their layer in words, in the order of depth."""
-    table = kept.to_frame()
-    stacks = [placement(checkpoint, record.name).stack for record in kept]
-    layers = [record.layer for record in kept]
-    table["block"] = [block_label(s, n) for s, n in zip(stacks, layers, strict=True)]
+    return _placed(judgement_key(checkpoint, kept.command), checkpoint, kept).copy()
+
+
+# The id stands for the checkpoint: its headers, files and the code are in it.
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _placed(id: str, _checkpoint: Checkpoint, _kept: Kept) -> pd.DataFrame:
+    stacks = [placement(_checkpoint, record.name).stack for record in _kept]
+    layers = [record.layer for record in _kept]
+    blocks = [block_label(s, n) for s, n in zip(stacks, layers, strict=True)]
     depth = [(n is not None, s or "", n or 0) for s, n in zip(stacks, layers, strict=True)]
     order = sorted(range(len(depth)), key=depth.__getitem__)
-    return table.iloc[order].reset_index(drop=True)
+    return _kept.to_frame().assign(block=blocks).iloc[order].reset_index(drop=True)
 
 
 def of_tensor(checkpoint: Checkpoint, command: str, name: str) -> OfTensor | None:
@@ -71,7 +76,6 @@ def of_tensor(checkpoint: Checkpoint, command: str, name: str) -> OfTensor | Non
     return None if kept is None else _only(kept, kept.arrays, checkpoint, name)
 
 
-# The id stands for the checkpoint: its headers, files and the code are in it.
 @st.cache_resource(max_entries=16, show_spinner="Measuring the tensor")
 def _judged(id: str, command: str, name: str, _checkpoint: Checkpoint) -> OfTensor:
     options = {"heads": True} if command == SINGULAR else {}

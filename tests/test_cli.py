@@ -161,6 +161,48 @@ def test_compare_names_both_models(run, checkpoint):
     assert {r["status"] for r in found["records"]} >= {"added", "removed"}
 
 
+@pytest.mark.parametrize("form", ["table", "md", "html", "json"])
+def test_compare_gives_its_verdict_in_every_form_for_people(run, checkpoint, form):
+    out = run("compare", checkpoint, checkpoint, "--format", form)[1].decode()
+    assert "The two models hold the same values." in out
+
+
+def test_quantize_tells_of_the_whole_model_by_format(run, checkpoint):
+    out = run("quantize", checkpoint, "--formats", "nf4-g64")[1].decode()
+    whole = out.partition("The whole model by format")[2]
+    assert "nf4-g64" in whole and "median" in whole
+
+
+@pytest.mark.parametrize("command", ["compare", *JUDGEMENTS])
+def test_hostile_names_stay_text_in_every_judgement(run, tmp_path, command):
+    rng = np.random.default_rng(0)
+    name = f"layers.0.mlp.{HOSTILE}.up_proj.weight"
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        values = rng.normal(size=(24, 16)).astype(np.float32)
+        save_file({name: values, f"{HOSTILE}.bias": values[0]}, folder / "model.safetensors")
+    models = (one, other) if command == "compare" else (one,)
+    for form in (*FORMATS, "table"):
+        if form == "parquet":
+            continue
+        code, out, err = run(command, *models, "--format", form)
+        assert code in (0, 1), err
+        for said in (out, err.encode()):
+            assert b"\x1b" not in said and "\u202e".encode() not in said, form
+        assert form != "html" or b"<img" not in out
+        assert form != "csv" or b"\n=" not in out
+
+
+def test_a_dimension_beyond_64_bits_has_every_form(run, tmp_path):
+    entry = {"dtype": "F32", "shape": [2**63, 0], "data_offsets": [0, 0]}
+    header = json.dumps({"a": entry}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    for form in FORMATS:
+        assert run("compare", tmp_path, tmp_path, "--format", form)[0] != 70
+        assert run("scan", tmp_path, "--format", form)[0] != 70
+
+
 def test_a_table_is_for_the_terminal(run, checkpoint, tmp_path):
     code, out, err = run("scan", checkpoint)
     assert code == 0

@@ -50,8 +50,17 @@ def _parquet(result: Document) -> bytes:
     for column in frame.columns:  # a column of mappings has no one type: it becomes JSON text
         if any(isinstance(value, Mapping) for value in frame[column]):
             frame[column] = [json.dumps(_flat(value)) for value in frame[column]]
+        elif any(_is_too_large(value) for value in frame[column]):
+            frame[column] = [None if value is None else csv_cell(value) for value in frame[column]]
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def _is_too_large(value: object) -> bool:
+    """Whether a shape has a dimension that Parquet's integers cannot hold."""
+    return isinstance(value, tuple | list) and any(
+        isinstance(item, int) and abs(item) >= 2**63 for item in value
+    )
 
 
 def _flat(value: Mapping[str, object]) -> dict[str, str | int | float | None]:
@@ -67,6 +76,8 @@ def _flat(value: Mapping[str, object]) -> dict[str, str | int | float | None]:
 def _markdown(result: Document) -> bytes:
     lines = [f"# inspector {result.command}: {md_code(result.source.model)}", ""]
     lines += [f"Measured {result.source.when}; {coverage_line(result)}", ""]
+    if verdict := result.summary.get("verdict"):
+        lines += [f"**Verdict:** {md_code(verdict)}", ""]
     if result.findings:
         lines += [
             "## Findings",
@@ -120,6 +131,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 </style></head><body>
 <h1>inspector {{ command }}</h1>
 <p>Model <code>{{ model }}</code>, measured {{ when }}; {{ coverage }}</p>
+{% if verdict %}<p><strong>Verdict:</strong> {{ verdict }}</p>{% endif %}
 {% if findings %}<h2>Findings</h2><table><tr><th>severity<th>id<th>where<th>statement<th>remedy</tr>
 {% for f in findings %}<tr><td>{{ f.severity }}<td>{{ f.id }}<td>{{ f.where }}
 <td>{{ f.statement }}<td>{{ f.remedy }}</tr>
@@ -143,6 +155,7 @@ def _html(result: Document) -> bytes:
         model=show_plain(result.source.model),
         when=result.source.when,
         coverage=coverage_line(result),
+        verdict=result.summary.get("verdict"),
         findings=result.findings,
         columns=columns,
         rows=rows,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -16,11 +16,11 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from inspector.report.document import coverage_line
-from inspector.results import Finding, Records, show_plain
+from inspector.report.tables import print_table
+from inspector.results import Finding, Records
 
 SCAN_COLUMNS = {  # heading -> field
     "tensor": "name",
@@ -66,19 +66,19 @@ JUDGEMENT_COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
         "matrix": "name",
         "layer": "layer",
         "role": "role",
-        "rows": "rows",
-        "columns": "columns",
-        "norm": "spectral_norm",
-        "of noise": "spectral_norm_noise",
+        "verdict": "verdict",
+        "spikes": "mp_spikes",
         "stable rank": "stable_rank",
         "noise": "stable_rank_noise",
         "alpha": "alpha",
         "low": "alpha_low",
         "high": "alpha_high",
-        "noise ": "alpha_noise",
-        "spikes": "mp_spikes",
         "alpha says": "alpha_reading",
-        "verdict": "verdict",
+        "noise ": "alpha_noise",
+        "norm": "spectral_norm",
+        "of noise": "spectral_norm_noise",
+        "rows": "rows",
+        "columns": "columns",
     },
     "init": {
         "tensor": "name",
@@ -145,10 +145,35 @@ JUDGEMENT_COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
         "what": "note",
     },
 }
+SUMMARY_TABLES: dict[str, tuple[str, str, dict[str, str]]] = {  # title, key, heading -> field
+    "quantize": (
+        "The whole model by format",
+        "formats",
+        {
+            "format": "format",
+            "bits": "bits_per_weight",
+            "error": "relative_error",
+            "dB": "sqnr_db",
+            "median dB": "sqnr_db_median",
+            "median dB lost": "db_lost_median",
+        },
+    ),
+    "compare": (
+        "By layer",
+        "layers",
+        {
+            "where": "group",
+            "tensors": "tensors",
+            "changed": "changed",
+            "rounding only": "rounding_only",
+            "mean relative change": "mean_relative_change",
+            "largest": "largest_relative_change",
+        },
+    ),
+}
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 WIDE = 200  # columns given to a table that goes to a file or a pipe
 MOST_FINDINGS = 30
-SHORT = 16  # characters of a cell that is never broken
 
 
 class Bar:
@@ -199,9 +224,8 @@ def print_scan(result: Records[Any]) -> None:
         print_judgement(result)
         return
     console = _console()
-    console.print(_table("", list(SCAN_COLUMNS), [
-        [getattr(record, field) for field in SCAN_COLUMNS.values()] for record in result.records
-    ]))  # fmt: skip
+    rows = [[getattr(one, field) for field in SCAN_COLUMNS.values()] for one in result.records]
+    print_table(console, "", list(SCAN_COLUMNS), rows)
     census = [_as_dict(group) for group in result.summary["census"]]
     kinds = [group for group in census if group["by"] in ("kind", "model")]
     columns = {
@@ -214,7 +238,7 @@ def print_scan(result: Records[Any]) -> None:
     rows = [
         [g["kind"] or "all", f"{g['share']:.2%}", *(g[c] for c in columns.values())] for g in kinds
     ]
-    console.print(_table("Census", ["kind", "share", *columns], rows))
+    print_table(console, "Census", ["kind", "share", *columns], rows)
     _print_findings(console, result.findings)
     console.print(Text(coverage_line(result)))
 
@@ -224,14 +248,13 @@ def print_tensor(result: Records[Any]) -> None:
     console = _console()
     record = result.records[0]
     fields = dataclasses.fields(record)
-    console.print(
-        _table("", ["field", "value"], [[f.name, getattr(record, f.name)] for f in fields])
+    print_table(
+        console, "", ["field", "value"], [[f.name, getattr(record, f.name)] for f in fields]
     )
     outliers = [_as_dict(one) for one in result.summary["outliers"]]
     if outliers:
-        console.print(
-            _table("Largest values", list(outliers[0]), [list(one.values()) for one in outliers])
-        )
+        rows = [list(one.values()) for one in outliers]
+        print_table(console, "Largest values", list(outliers[0]), rows)
     _print_findings(console, result.findings)
 
 
@@ -240,10 +263,26 @@ def print_judgement(result: Records[Any]) -> None:
     console = _console()
     columns = JUDGEMENT_COLUMNS[result.command]
     rows = [[getattr(record, field) for field in columns.values()] for record in result.records]
-    console.print(_table("", list(columns), rows))
+    print_table(console, "", list(columns), rows)
+    _print_summary(console, result)
     if result.command != "health":  # whose records are its findings already
         _print_findings(console, result.findings)
     console.print(Text(coverage_line(result)))
+
+
+def _print_summary(console: Console, result: Records[Any]) -> None:
+    """What holds for the whole: the verdict, how often each was given, and a table of parts."""
+    summary = result.summary
+    if isinstance(verdicts := summary.get("verdicts"), Mapping):
+        told = "; ".join(f"{verdict}: {count:,}" for verdict, count in verdicts.items())
+        console.print(Text(f"\n{told}"))
+    if result.command in SUMMARY_TABLES and result.records:
+        title, key, columns = SUMMARY_TABLES[result.command]
+        rows = [[_as_dict(one)[c] for c in columns.values()] for one in summary[key]]
+        console.print()
+        print_table(console, title, list(columns), rows)
+    if "verdict" in summary:
+        console.print(Text(f"\n{summary['verdict']}", style="bold"))
 
 
 def print_records(result: Records[Any]) -> None:
@@ -251,7 +290,7 @@ def print_records(result: Records[Any]) -> None:
     console = _console()
     names = [field.name for field in dataclasses.fields(result.record_type)]
     rows = [[getattr(record, name) for name in names] for record in result.records]
-    console.print(_table("", names, rows))
+    print_table(console, "", names, rows)
     _print_findings(console, result.findings)
 
 
@@ -262,48 +301,13 @@ def _as_dict(record: Any) -> dict[str, Any]:
 def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
     if not findings:
         return
-    table = _table("Findings", ["severity", "id", "where", "statement"], [])
-    table.columns[2].overflow = table.columns[3].overflow = "fold"
-    table.columns[2].no_wrap = table.columns[3].no_wrap = False
     order = ("error", "warning", "info")
     ranked = sorted(findings, key=lambda f: order.index(f.severity))
-    for f in ranked[:MOST_FINDINGS]:
-        table.add_row(
-            Text(f.severity, style=STYLE[f.severity]), Text(f.id), Text(f.where), Text(f.statement)
-        )
-    console.print(table)
+    rows = [
+        [Text(f.severity, style=STYLE[f.severity]), Text(f.id), Text(f.where), Text(f.statement)]
+        for f in ranked[:MOST_FINDINGS]
+    ]
+    console.print()
+    print_table(console, "Findings", ["severity", "id", "where", "statement"], rows)
     if len(findings) > MOST_FINDINGS:
         console.print(f"… and {len(findings) - MOST_FINDINGS} more; --json lists all.")
-
-
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    table = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False)
-    for i, heading in enumerate(headings):
-        numeric = any(
-            isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows
-        )
-        longest = max((len(_cell(row[i])) for row in rows), default=0)
-        table.add_column(
-            heading,
-            justify="right" if numeric else "left",
-            no_wrap=numeric or (i > 0 and longest <= SHORT),
-            min_width=min(longest, SHORT),
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    return table
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, tuple):
-        return "x".join(map(str, value)) or "scalar"
-    return show_plain(str(value))

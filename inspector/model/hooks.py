@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -14,9 +14,13 @@ from inspector.errors import UnsupportedModel
 
 @contextmanager
 def captured(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module returns at each call, detached; of a tuple the first element."""
+    """Collect what a module returns at each call, copied; of a tuple the first element."""
     seen: list[Tensor] = []
-    handle = module.register_forward_hook(lambda _m, _i, out: seen.append(first(out).detach()))
+
+    def hook(_module: nn.Module, _inputs: object, out: Tensor | tuple[Any, ...]) -> None:
+        seen.append(first(out).detach().clone())  # Falcon adds to it in place
+
+    handle = module.register_forward_hook(hook)
     try:
         yield seen
     finally:
@@ -25,9 +29,13 @@ def captured(module: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect a module's first input at each call, detached."""
+    """Collect a module's first input at each call, copied."""
     seen: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _m, given: seen.append(given[0].detach()))
+
+    def hook(_module: nn.Module, given: tuple[Any, ...]) -> None:
+        seen.append(given[0].detach().clone())
+
+    handle = module.register_forward_pre_hook(hook)
     try:
         yield seen
     finally:
@@ -67,6 +75,54 @@ def gated(output: nn.Module, gates: Float[Tensor, "batch heads"]) -> Iterator[No
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def exchanged(
+    output: nn.Module,
+    closed: Bool[Tensor, "batch heads"],
+    others: Callable[[Float[Tensor, "batch tokens heads width"]], Tensor],
+) -> Iterator[None]:
+    """Put `others(heads)` in the place of the heads that are closed, where they enter `output`."""
+
+    def pre(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        values: Tensor = given[0]
+        heads = values.reshape(*values.shape[:-1], closed.shape[-1], -1)
+        put = torch.where(closed[:, None, :, None], others(heads).to(heads.dtype), heads)
+        return (put.flatten(-2), *given[1:])
+
+    handle = output.register_forward_pre_hook(pre)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def skipped(module: nn.Module) -> Iterator[None]:
+    """Let a module return its first input; of a tuple that it returns, the rest stays."""
+
+    def hook(_module: nn.Module, given: tuple[Any, ...], out: Tensor | tuple[Any, ...]) -> object:
+        return (given[0], *out[1:]) if isinstance(out, tuple) else given[0]
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def instead(module: nn.Module, forward: Callable[..., object]) -> Iterator[None]:
+    """Let a module do something else, without the work it does itself."""
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
 
 
 @contextmanager

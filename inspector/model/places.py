@@ -15,14 +15,20 @@ class Places:
     """Paths in the modules of one family.
 
     `blocks` holds the blocks; the rest are paths inside a block: `attention`, its output
-    projection `output` whose input is the heads side by side, and `mlp`. `final_norm` is the norm
-    before the unembedding, None where there is none. `stack` names one of two stacks.
+    projection `output` whose input is the heads side by side, `mlp`, whose output is what it adds
+    to the stream, and `cross`, the output projection of attention to the encoder. What attention
+    and MLP give passes `attention_norm` and `mlp_norm` before it is added, where there are such.
+    `final_norm` is the norm before the unembedding, None where there is none. `stack` names one
+    of two stacks.
     """
 
     blocks: str
     attention: str
     output: str
     mlp: str
+    cross: str | None = None
+    attention_norm: str | None = None
+    mlp_norm: str | None = None
     final_norm: str | None = None
     stack: str = ""
 
@@ -34,6 +40,9 @@ LLAMA = Places(
     mlp="mlp",
     final_norm="model.norm",
 )
+NORMED_AFTER = dataclasses.replace(
+    LLAMA, attention_norm="post_attention_layernorm", mlp_norm="post_feedforward_layernorm"
+)
 BERT = Places(
     blocks="encoder.layer",
     attention="attention.self",
@@ -43,11 +52,12 @@ BERT = Places(
 FAMILIES: dict[str, tuple[Places, ...]] = {
     **dict.fromkeys(
         (
-            *("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "gemma", "gemma2"),
-            *("gemma3_text", "phi3", "olmo2", "gpt_oss", "stablelm", "starcoder2", "smollm3"),
+            *("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "gemma", "phi3"),
+            *("gpt_oss", "stablelm", "starcoder2", "smollm3"),
         ),
         (LLAMA,),
     ),
+    **dict.fromkeys(("gemma2", "gemma3_text", "olmo2"), (NORMED_AFTER,)),
     "gpt2": (
         Places(
             blocks="transformer.h",
@@ -82,7 +92,7 @@ FAMILIES: dict[str, tuple[Places, ...]] = {
                 blocks="transformer.h",
                 attention="self_attention",
                 output="self_attention.dense",
-                mlp="mlp",
+                mlp="mlp.dense_4h_to_h",  # what Bloom's mlp gives holds the stream too
                 final_norm="transformer.ln_f",
             ),
         ),
@@ -102,7 +112,7 @@ FAMILIES: dict[str, tuple[Places, ...]] = {
             blocks="encoder.block",
             attention="layer.0.SelfAttention",
             output="layer.0.SelfAttention.o",
-            mlp="layer.1",
+            mlp="layer.1.DenseReluDense",
             final_norm="encoder.final_layer_norm",
         ),
         Places(
@@ -110,11 +120,15 @@ FAMILIES: dict[str, tuple[Places, ...]] = {
             blocks="decoder.block",
             attention="layer.0.SelfAttention",
             output="layer.0.SelfAttention.o",
-            mlp="layer.2",
+            mlp="layer.2.DenseReluDense",
+            cross="layer.1.EncDecAttention.o",
             final_norm="decoder.final_layer_norm",
         ),
     ),
 }
+
+
+OPTIONAL = ("cross", "attention_norm", "mlp_norm")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,6 +142,9 @@ class Block:
     output: nn.Module
     mlp: nn.Module
     heads: int
+    cross: nn.Module | None = None
+    attention_norm: nn.Module | None = None
+    mlp_norm: nn.Module | None = None
 
     @property
     def head_dim(self) -> int:
@@ -169,6 +186,7 @@ def _blocks(network: PreTrainedModel, places: Places) -> Iterator[Block]:
     stacked = _below(network, places.blocks)
     if not isinstance(stacked, nn.ModuleList):
         raise UnsupportedModel(f"{places.blocks} is no list of blocks in this model.")
+    optional = {name: getattr(places, name) for name in OPTIONAL}
     for layer, module in enumerate(stacked):
         yield Block(
             stack=places.stack,
@@ -178,6 +196,7 @@ def _blocks(network: PreTrainedModel, places: Places) -> Iterator[Block]:
             output=_below(module, places.output),
             mlp=_below(module, places.mlp),
             heads=heads,
+            **{name: _below(module, path) for name, path in optional.items() if path},
         )
 
 

@@ -217,9 +217,9 @@ def judge_vector(
     if kind not in ("norm", "bias"):
         told = "How such vectors are drawn differs from family to family."
         return Verdict(verdict=TOO_SMALL, reason=told)
-    if kind == "bias" and inputs:
+    std = float(np.sqrt(np.square(values).mean()))
+    if kind == "bias" and inputs and std:
         bound = inputs**-0.5
-        std = float(np.sqrt(np.square(values).mean()))
         shape = SHAPES["uniform"]
         largest = float(np.abs(values).max())
         fits = {

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from inspector.errors import BadOption, NotEnoughData
 from inspector.results import show_plain
 from inspector.weights import lapack
+from inspector.weights.tally import LEAST_SQUARE
 
 FLOOR = 1e-7  # relative to the largest: below it, singular values from a Gram matrix are rounding
 
@@ -50,6 +51,8 @@ def of_gram(total: Float[np.ndarray, "side side"]) -> Float[np.ndarray, " side"]
 def _check(trace: float) -> None:
     if not math.isfinite(trace):
         raise NotEnoughData("The matrix holds NaN or infinite values, or its squares overflow.")
+    if 0 < trace < LEAST_SQUARE:
+        raise NotEnoughData("The matrix is so small that its squares leave the range of floats.")
 
 
 def use_gpu(device: str) -> bool:

@@ -204,6 +204,8 @@ class _Measure:
                 singular = spectral.on_gpu(blocks(matrix, self.reader), side)
             else:
                 singular = spectral.of_gram(spectral.gram(blocks(matrix, self.reader), side))
+            if not singular[0] and any(block.any() for block in blocks(matrix, self.reader)):
+                raise NotEnoughData("Its values are so small that their squares are zero.")
             made = [self._record(matrix, None, matrix.rows, matrix.columns, singular)]
             if self.heads and matrix.heads:
                 rows, columns = _head_shape(matrix)

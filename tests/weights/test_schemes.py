@@ -288,6 +288,8 @@ def test_vectors():
     assert vector(bias * 1.5).verdict == TRAINED
     assert vector(bias, inputs=128).verdict == TRAINED
     assert vector(np.random.default_rng(0).normal(0, 0.05, 512)).verdict == TRAINED
+    assert vector(np.random.default_rng(0).normal(0, 1e-200, 512)).verdict == TRAINED
+    assert vector(bias, kind="other").verdict == TOO_SMALL
 
 
 def test_nothing_but_matrices_is_called_untrained():

@@ -155,6 +155,15 @@ def test_a_matrix_of_zeros_says_so(tmp_path: Path) -> None:
     json.loads(found.to_json())
 
 
+@pytest.mark.parametrize("scale", [1e-160, 1e-200, 1e-300])
+def test_values_whose_squares_vanish_are_not_called_zero(scale: float, tmp_path: Path) -> None:
+    tiny = scale * np.random.default_rng(0).standard_normal((30, 40))
+    write_file(tmp_path / "model.safetensors", {"tiny": stored("F64", tiny)})
+    found = spectrum(open_checkpoint(tmp_path), replicates=0)
+    assert found.records == ()
+    assert "squares" in found.coverage.skipped[0].reason
+
+
 def test_the_same_with_any_number_of_workers(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {f"w{i}": rng.standard_normal((20 + i, 40)) for i in range(6)}

@@ -23,6 +23,7 @@ TRIES = 1000  # neighbours per row that may be looked at, and cosines that may d
 COMPARISONS = 50  # the rows count as crowded
 SHORTEST = 8  # numbers in a row: of fewer, 16-bit ones are equal or parallel by chance
 BLOCK = 2**20  # elements turned to float64 at a time
+ACROSS = 4096  # columns of them: the directions onto which they are projected stay in the cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,17 +117,20 @@ def _project(
     """(length, whether constant, projections of the direction) of each row."""
     rows, columns = matrix.shape
     generator = np.random.default_rng(columns)
-    onto = generator.standard_normal((columns, PROJECTIONS))
-    lengths, constant = np.empty(rows), np.empty(rows, dtype=bool)
-    projected = np.empty((rows, PROJECTIONS))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start, block in _blocks(matrix):
-            here = slice(start, start + len(block))
-            lengths[here] = np.sqrt(np.einsum("ij,ij->i", block, block))
-            constant[here] = (block == block[:, :1]).all(axis=1)
-            if not np.isfinite(lengths[here]).all():
-                raise NotEnoughData("It holds NaN or infinite values, or its squares overflow.")
-            projected[here] = block @ onto
+    squares, constant = np.zeros(rows), np.ones(rows, dtype=bool)
+    projected = np.zeros((rows, PROJECTIONS))
+    for left in range(0, columns, ACROSS):
+        tile = matrix[:, left : left + ACROSS]
+        onto = generator.standard_normal((tile.shape[1], PROJECTIONS))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start, block in _blocks(tile):
+                here = slice(start, start + len(block))
+                squares[here] += np.einsum("ij,ij->i", block, block)
+                constant[here] &= (block == matrix[here, :1]).all(axis=1)
+                projected[here] += block @ onto
+        if not np.isfinite(squares).all():
+            raise NotEnoughData("It holds NaN or infinite values, or its squares overflow.")
+    lengths = np.sqrt(squares)
     return lengths, constant, projected / np.where(lengths > 0, lengths, 1.0)[:, None]
 
 

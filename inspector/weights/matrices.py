@@ -230,7 +230,9 @@ def _stored(matrix: Matrix, reader: Reader) -> np.ndarray:
 def to_float(dtype: str, patterns: np.ndarray) -> np.ndarray:
     """Patterns as float32, which holds every value of the dtype; F64 as float64."""
     if dtype == "BF16":
-        return (patterns.astype(np.uint32) << 16).view(np.float32)
+        wide = patterns.astype(np.uint32)
+        wide <<= 16  # in place: a second copy would be as large as the result
+        return wide.view(np.float32)
     if dtype == "F16":
         return patterns.view(np.float16).astype(np.float32)
     if dtype in ("F32", "F64"):

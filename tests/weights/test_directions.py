@@ -118,6 +118,19 @@ def test_groups_are_those_of_the_full_table(
         assert {first, second} & members
 
 
+def test_rows_of_many_numbers_are_read_in_pieces() -> None:
+    matrix = noise(40, 3 * directions.ACROSS + 5)
+    matrix[7] = -2 * matrix[3]
+    matrix[9] = 0.5
+    matrix[9, -1] = 0.25
+    matrix[11] = -0.125
+    rows = inspect_rows(matrix)
+    assert found(rows) == {(3, 7, "anti-parallel")}
+    assert np.flatnonzero(rows.constant).tolist() == [11]
+    wide = matrix.astype(np.float64)
+    np.testing.assert_allclose(rows.lengths, np.linalg.norm(wide, axis=1), rtol=1e-12)
+
+
 def test_scale_does_not_matter() -> None:
     matrix = planted(256)
     expected = found(inspect_rows(matrix))

@@ -7,6 +7,7 @@ CLASS_TITLES = {
     "rounding_only": "Rounding only",
     "extended": "Extended",
     "rearranged": "Rearranged",
+    "requantised": "Quantised",
     "architecture_change": "Another architecture",
     "lora_like": "Merged low-rank updates",
     "targeted": "Part of the model",

@@ -83,7 +83,7 @@ class _Each:
 
     def _change(self, pair: Pair, side: SideBySide) -> Change | str:
         try:
-            if side.same_bytes(pair):
+            if side.same(pair):
                 return Change(pair=pair, identical=True)
             if (why := why_not(pair)) is not None:
                 return why
@@ -137,7 +137,7 @@ class _Work:
                     base_codes=self._base_codes.get(before.name),
                     tuned_codes=self._tuned_codes.get(entry.name),
                 )
-                if self._same_place(before, entry):
+                if self._same_place(pair):
                     self.take(pair, Change(pair=pair, identical=True))
                 else:
                     self.pairs.append(pair)
@@ -146,12 +146,21 @@ class _Work:
             if name not in old.values():
                 self._removed[name] = alone(entry, placements[entry.name], "removed")
 
-    def _same_place(self, one: TensorEntry, other: TensorEntry) -> bool:
-        """Whether both are the same bytes of files known to be equal."""
-        return (one.file, other.file) in self._equal_files and (
-            (one.start, one.end, one.dtype, one.shape)
+    def _same_place(self, pair: Pair) -> bool:
+        """Whether both, and what they are read with, are the same bytes of files that are equal."""
+        one, other, helpers = pair.base, pair.tuned, pair.helpers
+        return (
+            (one.file, other.file) in self._equal_files
+            and (one.start, one.end, one.dtype, one.shape)
             == (other.start, other.end, other.dtype, other.shape)
+            and helpers is not None
+            and all(map(self._same_place, helpers))
         )
+
+    def _helpers(self) -> set[str]:
+        """Names of scales and the like, which are compared along with what is read with them."""
+        codes = (*self._base_codes.values(), *self._tuned_codes.values())
+        return {helper.name for one in codes for helper in one.helpers.values()}
 
     def take(self, pair: Pair, result: Change | str) -> None:
         """Make the record of a change, or note why there is none."""
@@ -219,7 +228,7 @@ class _Work:
             summary={
                 "where": where,
                 "base": self._base.source(),
-                **summary(records, self._changes, len(self._skipped)),
+                **summary(records, self._changes, len(self._skipped), self._helpers()),
                 "equal_files": sorted(show_plain(tuned) for _, tuned in self._equal_files),
             },
             records=records,

@@ -4,14 +4,14 @@ import dataclasses
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from inspector.results import show_plain
 from inspector.weights.change import Change
 from inspector.weights.tensor_change import STATUSES, TensorChange
 
-CLASSES = {  # those of weightscope, and four that it has no word for
+CLASSES = {  # those of weightscope, and five that it has no word for
     "identical": "The two models hold the same values.",
     "rounding_only": "The two models differ by rounding alone: one was saved in a narrower dtype.",
     "extended": "What both models have holds the same values; tensors or rows outside the blocks "
@@ -19,6 +19,8 @@ CLASSES = {  # those of weightscope, and four that it has no word for
     "rearranged": "Every changed tensor holds the values of the base in another order, multiplied "
     "or with other signs: nothing was trained.",
     "architecture_change": "Blocks, or tensors inside them, were added, removed or reshaped.",
+    "requantised": "The models differ where one of them is quantised, or both differently, by no "
+    "more than that could explain; a small training would look the same.",
     "lora_like": "It looks as if low-rank updates were merged into the base.",
     "targeted": "Part of the model changed; the rest did not, or by rounding alone.",
     "continued_pretraining": "Most of the model changed and is still recognisable: it was trained "
@@ -44,6 +46,7 @@ REARRANGED = (  # patterns of a tensor in which every value is one of the base, 
     "transposed",
     "copy",
 )
+REQUANTISED = 0.25  # relative change, a little more than 3 bits make; more has other reasons
 PART = 0.5  # of the parameters; fewer lie in changed tensors: targeted
 UNRELATED = 0.3  # median cosine of changed matrices, below which they have little in common
 
@@ -101,12 +104,11 @@ def by_role(record: TensorChange) -> str:
     return record.role if record.kind in ("weight", record.role) else f"{record.role} {record.kind}"
 
 
-def classify(records: Sequence[TensorChange]) -> str:
-    """The key of CLASSES that fits best."""
-    real = [r for r in records if r.kind != "buffer"]
-    compared = _compared(real)
+def classify(records: Sequence[TensorChange], repacked: Collection[str] = ()) -> str:
+    """The key of CLASSES that fits best; `repacked` tensors are quantised in another way now."""
+    compared = _compared(records)
     moved = [r for r in compared if r.changed_fraction != 0 and r.parameters]
-    resized = [r for r in real if _is_resized(r)]
+    resized = [r for r in records if _is_resized(r)]
     if any(r.layer is not None for r in resized) or (resized and not compared):
         return "architecture_change"
     if not moved:
@@ -116,6 +118,8 @@ def classify(records: Sequence[TensorChange]) -> str:
         return "rounding_only"
     if all(r.pattern in REARRANGED for r in trained):
         return "rearranged"
+    if all(r.name in repacked and _is_requantised(r) for r in trained):
+        return "requantised"
     matrices = moved_matrices(trained)
     low = [r for r in matrices if r.pattern == "low-rank update"]
     quiet = [r for r in matrices if not r.delta_rank_estimate]
@@ -124,10 +128,17 @@ def classify(records: Sequence[TensorChange]) -> str:
     total = sum(r.parameters for r in compared)
     if sum(r.parameters for r in trained) < PART * total:
         return "targeted"
-    cosines = [r.cosine for r in matrices if r.cosine is not None]
+    among = [r for r in trained if r.kind in ("weight", "embedding")]
+    cosines = [r.cosine for r in among if r.cosine is not None]
     if cosines and statistics.median(cosines) < UNRELATED:
         return "full_retrain"
     return "continued_pretraining"
+
+
+def _is_requantised(record: TensorChange) -> bool:
+    """Whether values are still as much the same as quantisation leaves them."""
+    change = record.relative_change
+    return change is not None and change <= REQUANTISED and not record.not_finite
 
 
 def _compared(records: Iterable[TensorChange]) -> list[TensorChange]:
@@ -216,15 +227,21 @@ def _opening(kind: str, records: Sequence[TensorChange], skipped: int) -> str:
 
 
 def summary(
-    records: Sequence[TensorChange], changes: Sequence[Change], skipped: int = 0
+    records: Sequence[TensorChange],
+    changes: Sequence[Change],
+    skipped: int = 0,
+    helpers: Collection[str] = (),
 ) -> dict[str, Any]:
     """What holds for the whole: verdict, class, counts, drift by layer and role, ULP counts.
 
-    `skipped` tensors could not be compared.
+    `skipped` tensors could not be compared; `helpers` are only there to read others with, and have
+    no say in class and verdict.
     """
     counts = Counter(record.status for record in records)
     statuses = {status: counts[status] for status in STATUSES}
-    kind = classify(records)
+    telling = [r for r in records if r.kind != "buffer" and r.name not in helpers]
+    repacked = {c.pair.tuned.name for c in changes if c.pair.helpers is None}
+    kind = classify(telling, repacked)
     compared = _compared(records)
     moved = sorted(
         (r for r in compared if r.relative_change),
@@ -232,7 +249,7 @@ def summary(
         reverse=True,
     )
     return {
-        "verdict": verdict(kind, records, statuses, skipped),
+        "verdict": verdict(kind, telling, statuses, skipped),
         "class": kind,
         "classes": CLASSES,
         "size": size_of_change(compared),

@@ -45,6 +45,23 @@ class Pair:
             self.tuned_codes.shape if self.tuned_codes else self.tuned.shape,
         )
 
+    @property
+    def helpers(self) -> tuple["Pair", ...] | None:
+        """What both are read with, side by side; None where they are not read in the same way."""
+        one, other = self.base_codes, self.tuned_codes
+        if one is None or other is None:
+            return () if one is other else None
+        if _way(one) != _way(other):
+            return None
+        return tuple(
+            Pair(base=entry, tuned=other.helpers[use]) for use, entry in one.helpers.items()
+        )
+
+
+def _way(codes: Packed) -> tuple[object, ...]:
+    """All that says how codes are read, but for the contents of their helpers."""
+    return codes.format, codes.shape, codes.block, dict(codes.settings), set(codes.helpers)
+
 
 def plain_name(entry: TensorEntry, codes: Packed | None) -> str:
     """The name that an unquantised checkpoint would have for a tensor."""
@@ -110,6 +127,16 @@ class SideBySide:
     def look_ahead(self, run: Sequence[Pair]) -> None:
         """State the run that is read next."""
         self._ahead = run[-1].base.end, run[-1].tuned.end
+
+    def same(self, pair: Pair) -> bool:
+        """Whether both hold the same bytes and, where they are codes, so do their helpers."""
+        helpers = pair.helpers
+        if helpers is None or not self.same_bytes(pair):
+            return False
+        run, self._ahead = self._ahead, (0, 0)  # helpers lie elsewhere
+        same = all(map(self.same_bytes, helpers))
+        self._ahead = run
+        return same
 
     def same_bytes(self, pair: Pair) -> bool:
         """Whether both hold the same bytes; reads up to the first chunk that differs."""

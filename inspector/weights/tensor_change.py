@@ -218,7 +218,12 @@ def _about_values(change: Change) -> list[str]:
         found.append("The base is zero throughout, so no change relative to it exists.")
     if change.pair.is_packed and d.relative_change:
         ratio = -20 * math.log10(d.relative_change)
-        return [*found, f"Read through its scales, the difference lies {ratio:.1f} dB below it."]
+        told = (
+            f"lies {ratio:.1f} dB below the base"
+            if ratio > 0
+            else f"is {d.relative_change:.3g} times as large as the base"
+        )
+        return [*found, f"Read through the scales, the difference {told}."]
     if d.rounding_only:
         told = (
             f"No value is more than one step of {d.unit} from the other: two roundings of the same "

@@ -15,7 +15,12 @@ EMBEDDING = "model.embed_tokens.weight"
 NORM = "model.norm.weight"
 MATRICES = [f"model.layers.{i}.self_attn.{x}_proj.weight" for i in (0, 1) for x in "qkvo"]
 BIASES = [name.replace("weight", "bias") for name in MATRICES]
-STORED = {np.float32: "F32", np.float16: "F16", ml_dtypes.bfloat16: "BF16"}
+STORED = {
+    np.float32: "F32",
+    np.float16: "F16",
+    ml_dtypes.bfloat16: "BF16",
+    ml_dtypes.float8_e4m3fn: "F8_E4M3",
+}
 
 
 @pytest.fixture
@@ -176,3 +181,77 @@ def test_a_few_trained_rows_are_no_merge(verdict, base):
     record = next(r for r in result if r.name == EMBEDDING)
     assert (record.rows_changed, record.pattern) == (5, None)
     assert result.summary["class"] == "targeted"
+
+
+def scaled_fp8(values, block=96):
+    """Codes and scales of square blocks."""
+    blocks = values.reshape(len(values) // block, block, -1, block)
+    scales = (np.abs(blocks).max(axis=(1, 3)) / 448).astype(np.float32)
+    codes = (blocks / scales[:, None, :, None]).reshape(values.shape)
+    return codes.astype(ml_dtypes.float8_e4m3fn), scales
+
+
+def quantised(base, change=lambda scales: scales, block=96, codes_of=MATRICES):
+    tuned = dict(base)
+    for name in codes_of:
+        tuned[name], scales = scaled_fp8(base[name], block)
+        if (changed := change(scales)) is not None:
+            tuned[f"{name}_scale_inv"] = changed
+    return tuned
+
+
+def test_a_quantised_copy_is_told_as_one(verdict, base):
+    result = verdict(base, quantised(base))
+    assert result.summary["class"] == "requantised"
+    assert "small training would look the same" in result.summary["verdict"]
+
+
+def test_same_codes_and_same_scales_are_identical(verdict, base):
+    result = verdict(quantised(base), quantised(base))
+    assert result.summary["class"] == "identical"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda scales: scales * 2, "is 1 times as large"),
+        (lambda scales: scales * 0, "is 1 times as large"),
+        (lambda scales: scales * 100, "99 times as large"),
+        (lambda scales: scales * np.float32(np.nan), "not finite"),
+    ],
+)
+def test_same_codes_with_other_scales_are_no_identical_tensors(verdict, base, change, said):
+    result = verdict(quantised(base), quantised(base, change))
+    found = [r for r in result if r.name in MATRICES]
+    assert {r.status for r in found} == {"changed"}
+    assert all(said in r.note for r in found)
+    assert result.summary["class"] not in ("identical", "requantised", "rounding_only")
+
+
+def test_same_codes_of_which_one_lost_its_scales_are_not_compared(verdict, base):
+    result = verdict(quantised(base), quantised(base, lambda _: None))
+    assert not {r.name for r in result} & set(MATRICES)
+    assert {s.name for s in result.coverage.skipped} == set(MATRICES)
+
+
+def test_scales_in_another_file_count_too(tmp_path, base):
+    """Of one shard with the codes, that both have, and one with the scales, that differs."""
+    names = MATRICES[:2]
+    folders = []
+    for which in (1, 2):
+        folder = tmp_path / str(which)
+        folder.mkdir()
+        tensors = quantised({n: base[n] for n in names}, lambda s, by=which: s * by, 96, names)
+        scales = {n: stored("F32", a) for n, a in tensors.items() if n.endswith("_inv")}
+        codes = {n: stored("F8_E4M3", a) for n, a in tensors.items() if n in names}
+        write_file(folder / "b.safetensors", scales)
+        if which == 1:
+            write_file(folder / "a.safetensors", codes)
+        else:
+            (folder / "a.safetensors").hardlink_to(tmp_path / "1" / "a.safetensors")
+        shards = dict.fromkeys(codes, "a.safetensors") | dict.fromkeys(scales, "b.safetensors")
+        index = {"metadata": {}, "weight_map": shards}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        folders.append(folder)
+    result = compare(*map(open_checkpoint, folders))
+    assert {r.status for r in result if r.name in names} == {"changed"}

@@ -196,8 +196,9 @@ def test_hostile_names_do_nothing(visitor, hostile):
     for name in (HOSTILE, f"{HOSTILE}.layers.1.weight", "strange"):
         visitor.goto("tensor", model=hostile, tensor=name)
         visitor.key("open_linked").get_by_role("button").click()
-        visitor.rest()
-        page.get_by_text("onerror=window.PWN=1").first.wait_for()
+        visitor.title("Tensor")
+        if name != "strange":
+            page.get_by_text("onerror=window.PWN=1").first.wait_for(state="attached")
         harmless(visitor)
     visitor.goto("tensor", model="demo:planted", tensor=HOSTILE)
     page.get_by_text("no tensor of that name").wait_for()

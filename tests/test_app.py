@@ -379,6 +379,16 @@ def test_a_shared_server_reads_only_its_own_directories(tmp_path, small, monkeyp
     well(visit("summary", "demo:planted"))
 
 
+def test_an_address_with_a_secret_never_reaches_a_link(monkeypatch):
+    secret = "https://me:hunter2@127.0.0.1:9/model?key=hunter2"
+    monkeypatch.setenv("INSPECTOR_MODEL", secret)
+    at = visit("summary")
+    assert "password" in at.code[0].value
+    assert "hunter2" not in at.code[0].value
+    assert "model" not in at.session_state
+    assert not at.query_params.get("model")
+
+
 def test_the_model_opened_last_stays_open_whatever_the_app_was_started_with(
     monkeypatch, measured, small
 ):

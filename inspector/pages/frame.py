@@ -19,6 +19,7 @@ from inspector.weights import cache, channels
 from inspector.weights.checkpoint import DEMO, Checkpoint, open_checkpoint
 from inspector.weights.header import TensorEntry
 from inspector.weights.makeup import inventory
+from inspector.weights.remote import shown
 from inspector.weights.scan import Scan
 from inspector.weights.stored import load_scan, scan_key, stored_view, view_key
 from inspector.weights.stored_judgements import (
@@ -73,6 +74,7 @@ def open_model(model: str) -> Checkpoint:
 def open_beside(model: str) -> Checkpoint:
     """Open a model that the other pages do not change to; raises InspectorError."""
     _check_root(model)
+    _check_secret(model)
     checkpoint = _open(model)
     if checkpoint.changed():
         _open.clear(model)
@@ -93,6 +95,15 @@ def _check_root(model: str) -> None:
     if not any(path.resolve().is_relative_to(root) for root in allowed):
         raise BadOption(
             "The path is outside the directories this server may read (INSPECTOR_ROOTS)."
+        )
+
+
+def _check_secret(model: str) -> None:
+    """Addresses with a secret are not opened here: the page's own address would carry it on."""
+    if shown(model) != model:
+        raise BadOption(
+            f"{show_plain(shown(model))}: an address with a password or a query is not opened in "
+            "the app, since links to pages carry it. Use the command line or Python for it."
         )
 
 

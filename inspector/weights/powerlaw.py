@@ -18,6 +18,7 @@ FEW = 20  # below it the estimate is corrected for its bias
 SHORTEST_TAIL = 8  # of few eigenvalues
 DROPS = (1, 2, 5)
 CONFIDENCE = 0.95
+EQUAL = 1e-5  # relative: eigenvalues nearer each other are those of an orthogonal matrix, rounded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ def fit(eigenvalues: Float[np.ndarray, " count"]) -> PowerLaw:
     """The power law of positive eigenvalues, in any order; raises NotEnoughData below 9 of them."""
     logs = _logs(eigenvalues)
     start, alpha, distance = _best(logs, len(logs) < FEW)
-    if start < 0:
+    if start < 0 or logs[-1] - logs[0] < EQUAL:
         raise NotEnoughData("All eigenvalues are equal: they have no tail.")
     return PowerLaw(
         alpha=alpha, ks=distance, xmin=float(np.exp(logs[start])), tail=len(logs) - start
@@ -58,9 +59,10 @@ def dropped(eigenvalues: Float[np.ndarray, " count"]) -> dict[int, float | None]
 
 def interval(
     eigenvalues: Float[np.ndarray, " count"], replicates: int, seed: int = 0
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Percentile bootstrap of alpha, the tail's start chosen anew in every replicate.
 
+    None where no replicate drew eigenvalues that differ.
     Eigenvalues of one matrix repel each other, so this describes the fit and is no confidence
     interval of a population. Source: Efron 1979.
     """
@@ -70,8 +72,11 @@ def interval(
     for i in range(replicates):
         chosen = np.sort(rng.integers(len(logs), size=len(logs), dtype=np.int32))
         alphas[i] = _best(logs[chosen], len(logs) < FEW)[1]
+    alphas = alphas[np.isfinite(alphas)]
+    if not len(alphas):
+        return None
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(alphas[np.isfinite(alphas)], [tail, 1 - tail])
+    low, high = np.quantile(alphas, [tail, 1 - tail])
     return float(low), float(high)
 
 

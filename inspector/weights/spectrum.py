@@ -309,7 +309,8 @@ def _power_law(
     except NotEnoughData:
         return {}
     without = powerlaw.dropped(eigenvalues)
-    low, high = powerlaw.interval(eigenvalues, replicates) if replicates else (None, None)
+    interval = powerlaw.interval(eigenvalues, replicates) if replicates else None
+    low, high = interval or (None, None)
     scale = float(eigenvalues[0])
     norm = law.alpha * math.log10(scale)
     return {

@@ -77,7 +77,9 @@ def test_interval_covers_the_truth_of_independent_values() -> None:
     hits = 0
     for seed in range(40):
         uniform = np.random.default_rng(seed).random(300)
-        low, high = powerlaw.interval((1 - uniform) ** (-1 / 1.5), 100, seed)
+        found = powerlaw.interval((1 - uniform) ** (-1 / 1.5), 100, seed)
+        assert found is not None
+        low, high = found
         assert low < high
         hits += low <= 2.5 <= high
     assert hits >= 33
@@ -93,6 +95,21 @@ def test_interval_is_the_same_for_the_same_seed() -> None:
 def test_what_has_no_tail_is_refused(values: list[float]) -> None:
     with pytest.raises(NotEnoughData, match="power law|no tail"):
         powerlaw.fit(np.array(values))
+
+
+def test_no_interval_where_no_replicate_draws_the_one_value_that_differs() -> None:
+    eigenvalues = np.append(np.ones(50), 4.0)
+    seeds = range(20)
+    found = [powerlaw.interval(eigenvalues, 1, seed) for seed in seeds]
+    drawn = [50 in np.random.default_rng(seed).integers(51, size=51) for seed in seeds]
+    assert [one is not None for one in found] == drawn
+    assert not all(drawn)
+
+
+def test_an_orthogonal_matrix_has_no_tail() -> None:
+    q = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))[0].astype(np.float32)
+    with pytest.raises(NotEnoughData, match="equal"):
+        powerlaw.fit(np.square(np.linalg.svd(q.astype(np.float64), compute_uv=False)))
 
 
 def test_few_left_after_dropping_give_no_alpha() -> None:

@@ -126,6 +126,19 @@ def instead(module: nn.Module, forward: Callable[..., object]) -> Iterator[None]
 
 
 @contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Ask no parameter for a gradient, so that a backward pass keeps only what gates need."""
+    asked = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in asked:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in asked:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
 def all_of(contexts: Sequence[object]) -> Iterator[None]:
     """Several of these at once."""
     with ExitStack() as stack:
@@ -143,7 +156,7 @@ def attention_by(network: PreTrainedModel, implementation: str) -> Iterator[None
     """
     before = network.config._attn_implementation
     try:
-        if before != implementation:
+        if before != implementation and network._can_set_attn_implementation():  # else it only logs
             network.set_attn_implementation(implementation)
         if network.config._attn_implementation != implementation:
             raise UnsupportedModel(

@@ -219,6 +219,31 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "MD-UNEXPECTED": ("warning", "The files hold tensors that the model does not use."),
     "MD-NOTFINITE": ("warning", "Results may be NaN: find where training went wrong."),
     "MD-SELFTEST": ("warning", "What is shown may not be what the model does: see the checks."),
+    # attributions
+    "AT-GAP": (
+        "warning",
+        "The scores do not add up: raise the steps or samples, or choose another baseline.",
+    ),
+    "AT-RANDOM": ("warning", "Do not read the order of these scores; try another method."),
+    "AT-WORSE": ("warning", "Do not read the order of these scores; try another method."),
+    "AT-NOTHING": ("info", "The answer does not hang on these words: there is nothing to explain."),
+    "AT-FEW": ("info", "Chance cannot be excluded with so few words: give a longer text."),
+    "AT-DTYPE": ("warning", "Gradients of 16 bits are coarse: load the model with dtype float32."),
+    "AT-SEAM": ("warning", "Put the space before the target, not behind the text."),
+    "AT-UNKNOWN": ("info", "The model cannot tell unknown words apart; use words it knows."),
+    "AT-REUSE": ("info", "Nothing is lost but time."),
+    # attention heads
+    "AH-SHORT": ("warning", "They have no attention to speak of: give longer texts."),
+    "AH-CUT": ("info", "What was cut is not measured: split the text, or raise --max-tokens."),
+    "AH-TWICE": ("info", "Harmless: a repeated text would make ranges look narrower than they are."),
+    "AH-FEW": ("warning", "Ranges are wide and labels rare with so few: give more texts."),
+    "AH-EAGER": ("info", "The numbers are the same; long texts need more memory."),
+    "AH-INDUCTION": ("info", "No induction is measured: the model sees too few tokens at once."),
+    "AH-VALUES": ("info", "Look at the raw map: the size of what heads pass on is not known."),
+    # heads and what is switched off
+    "HE-DIRECT": ("info", "Look at slopes and exact effects: they hold in every model."),
+    "HE-SOFTCAP": ("info", "Take direct effects as slopes; exact effects are not touched by it."),
+    "HE-SIGN": ("warning", "Believe the exact effect: the slope holds for small changes only."),
     # the names
     "AR-OTHER": (
         "info",

@@ -33,6 +33,7 @@ MADE: dict[str, tuple[Callable[[Model], AbstractContextManager[Any]], bool]] = {
     ),
     "skipped": (lambda m: hooks.skipped(m.blocks[0].module), True),
     "instead": (lambda m: hooks.instead(m.blocks[0].output, torch.zeros_like), True),
+    "frozen": (lambda m: hooks.frozen(m.network), False),
     "all_of": (
         lambda m: hooks.all_of([hooks.gated(block.output, _heads(m)) for block in m.blocks]),
         True,

@@ -1,0 +1,363 @@
+"""Which words an answer rests on, by seven methods, each with a receipt that says if it holds."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import captum.attr
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from inspector.engine import Progress, no_progress
+from inspector.errors import BadOption, UnsupportedModel
+from inspector.model import receipt
+from inspector.model.coalitions import BATCH, MEMORY, Coalitions, asked_of, row_bytes
+from inspector.model.faithfulness import (
+    ORDERS,
+    Measure,
+    Values,
+    faithfulness,
+    in_words,
+    of_sensitivity,
+)
+from inspector.model.load import Model
+from inspector.model.receipt import Attribution, TokenScore
+from inspector.results import show_plain
+from inspector.weights.problems import Log
+
+TOLERANCE = 1e-3  # completeness gap, in nats or of F(x) - F(x') where that is larger
+MOST_STEPS = 800  # to which the steps of Integrated Gradients are doubled
+DRAWS = 4  # of noise, for sensitivity
+RADIUS = 0.02  # of the noise, in units of the embeddings' rms
+SUMS = "promised", "in expectation", "not promised"  # whether scores sum to F(x) - F(x')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """What a method works on: F of rows with words replaced, or of embeddings."""
+
+    rows: Coalitions
+    values: Values
+    batch: int
+
+    def of_masks(self, kept: Float[Tensor, "rows units"]) -> Float[Tensor, " rows"]:
+        """F for Captum, whose inputs are then 1 (kept) and 0 (replaced)."""
+        return torch.from_numpy(self.values(kept.numpy() > 0.5)).float()
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Embeddings of the prompt and the baseline, from the first token that differs."""
+        prompt, first = self.rows.prompt, self.rows.first
+        with torch.no_grad():
+            x, base = (
+                self.rows.scorer.embed(i[None, first:]) for i in (prompt.ids, prompt.baseline)
+            )
+            return (x if self.rows.noise is None else x + self.rows.noise[first:]), base
+
+    def by_unit(self, attribution: Float[Tensor, "tail width"]) -> Float[np.ndarray, " units"]:
+        """Sums over the embedding's axes and the tokens of each unit."""
+        each = attribution.detach().double().sum(-1).cpu().numpy()
+        whole = np.concatenate([np.zeros(self.rows.first), each])
+        return np.array([whole[list(unit.positions)].sum() for unit in self.rows.prompt.units])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method: by what it works, whether its scores sum to F(x) - F(x'), and what it does.
+
+    `samples` is its default number of steps or samples, 0 where it takes none.
+    """
+
+    by: Literal["gradient", "replacing"]
+    run: Callable[..., Any]
+    sums: str
+    samples: int
+    about: str
+
+
+def _ones(task: Task) -> tuple[Tensor, Tensor]:
+    shape = (1, task.rows.units)
+    return torch.ones(shape), torch.zeros(shape)
+
+
+def _feature_ablation(task: Task, _samples: int) -> Tensor:
+    whole, none = _ones(task)
+    method = captum.attr.FeatureAblation(task.of_masks)
+    found: Tensor = method.attribute(whole, baselines=none, perturbations_per_eval=task.rows.units)[
+        0
+    ]
+    return found
+
+
+def _shapley_sampling(task: Task, samples: int) -> Tensor:
+    whole, none = _ones(task)
+    method = captum.attr.ShapleyValueSampling(task.of_masks)
+    found: Tensor = method.attribute(
+        whole, baselines=none, n_samples=samples, perturbations_per_eval=task.rows.units
+    )[0]
+    return found
+
+
+def _kernel_shap(task: Task, samples: int) -> Tensor:
+    if task.rows.units == 1:  # there is no coalition between all and none
+        return _feature_ablation(task, samples)
+    whole, none = _ones(task)
+    method = captum.attr.KernelShap(task.of_masks)
+    found: Tensor = method.attribute(
+        whole, baselines=none, n_samples=samples, perturbations_per_eval=samples
+    )[0]
+    return found
+
+
+def _lime(task: Task, samples: int) -> Tensor:
+    whole, none = _ones(task)
+    method = captum.attr.Lime(task.of_masks)
+    found: Tensor = method.attribute(
+        whole, baselines=none, n_samples=samples, perturbations_per_eval=samples
+    )[0]
+    return found
+
+
+def _integrated_gradients(task: Task, steps: int, x: Tensor, base: Tensor) -> Tensor:
+    method = captum.attr.IntegratedGradients(task.rows.scorer)
+    batch = min(task.batch, steps)
+    found: Tensor = method.attribute(x, baselines=base, n_steps=steps, internal_batch_size=batch)[0]
+    return found
+
+
+def _gradient_x_activation(task: Task, _samples: int, x: Tensor, _base: Tensor) -> Tensor:
+    method = captum.attr.InputXGradient(task.rows.scorer)
+    found: Tensor = method.attribute(x.clone().requires_grad_())[0]
+    return found
+
+
+def _gradient_shap(task: Task, samples: int, x: Tensor, base: Tensor) -> Tensor:
+    method = captum.attr.GradientShap(task.rows.scorer)
+    total, left = torch.zeros_like(x[0]), samples
+    while left:
+        count = min(task.batch, left)
+        total += count * method.attribute(x, baselines=base, n_samples=count)[0]
+        left -= count
+    return total / samples
+
+
+METHODS: dict[str, Method] = {
+    "integrated-gradients": Method(
+        by="gradient",
+        run=_integrated_gradients,
+        sums=SUMS[0],
+        samples=50,
+        about="gradients along the straight way from the baseline's embeddings (Sundararajan 2017)",
+    ),
+    "gradient-x-activation": Method(
+        by="gradient",
+        run=_gradient_x_activation,
+        sums=SUMS[2],
+        samples=0,
+        about="the gradient at the text times its embeddings: one step, no baseline",
+    ),
+    "gradient-shap": Method(
+        by="gradient",
+        run=_gradient_shap,
+        sums=SUMS[1],
+        samples=50,
+        about="gradients at random points of the way from the baseline (Lundberg 2017)",
+    ),
+    "feature-ablation": Method(
+        by="replacing",
+        run=_feature_ablation,
+        sums=SUMS[2],
+        samples=0,
+        about="what is lost when each word alone is replaced",
+    ),
+    "shapley-sampling": Method(
+        by="replacing",
+        run=_shapley_sampling,
+        sums=SUMS[0],
+        samples=25,
+        about="what each word adds, over random orders in which words come (Castro 2009)",
+    ),
+    "kernel-shap": Method(
+        by="replacing",
+        run=_kernel_shap,
+        sums=SUMS[0],
+        samples=200,
+        about="Shapley values by a weighted regression on random sets of words (Lundberg 2017)",
+    ),
+    "lime": Method(
+        by="replacing",
+        run=_lime,
+        sums=SUMS[2],
+        samples=200,
+        about="a sparse linear model of the answer around the text (Ribeiro 2016)",
+    ),
+}
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draws of torch and of numpy's old generator, which Captum uses, begin at the seed."""
+    before = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(before)  # noqa: NPY002
+
+
+def explain(
+    rows: Coalitions, method: Method, samples: int, seed: int = 0
+) -> Float[np.ndarray, " units"]:
+    """Scores of the units by one run of a method with so many steps or samples."""
+    scorer = rows.scorer
+    batch = max(
+        1, min(rows.memory // row_bytes(scorer, gradient=True), BATCH // len(rows.prompt.ids))
+    )
+    task = Task(rows=rows, values=rows, batch=batch)
+    if method.by == "gradient":
+        with _seeded(seed):
+            return task.by_unit(method.run(task, samples, *task.ends()))
+    asked: list[np.ndarray] = []
+
+    def note(kept: Bool[np.ndarray, "rows units"]) -> Float[np.ndarray, " rows"]:
+        asked.append(kept)
+        return np.zeros(len(kept))
+
+    # what Captum will ask does not hang on the answers: asked all at once, each row runs once
+    with _seeded(seed):
+        method.run(dataclasses.replace(task, values=note), samples)
+    rows(np.concatenate(asked))
+    with _seeded(seed):
+        found: Tensor = method.run(task, samples)
+    return found.double().numpy()
+
+
+def attribute(
+    model: Model,
+    text: str,
+    target: str,
+    versus: str | None = None,
+    method: str = "integrated-gradients",
+    baseline: str | None = None,
+    units: str | Sequence[str] = "tokens",
+    samples: int | None = None,
+    orders: int = ORDERS,
+    draws: int = DRAWS,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+    most_steps: int = MOST_STEPS,
+    memory: int = MEMORY,
+    progress: Progress = no_progress,
+) -> Attribution:
+    """Which tokens, words or phrases of a text the log-probability of an answer rests on.
+
+    F is log p(target | text) in nats, less log p(versus | text) where that is given; of a
+    classifier the target is a label, of a masked model what stands at the masks of the text.
+    `samples` are steps or samples; those of Integrated Gradients double until the scores sum to
+    F(x) - F(x') within `tolerance`. With `orders` 0 nothing is compared with random orders, with
+    `draws` 0 nothing is said of sensitivity. Raises BadOption or UnsupportedModel.
+    """
+    begun = time.perf_counter()
+    chosen = _method(model, method)
+    log = Log()
+    rows = asked_of(model, text, target, versus, units, baseline, memory, log)
+    rows.progress = progress
+    whole, none = rows.plain, rows.one(False)
+    scores, used = _converged(rows, chosen, samples, seed, tolerance, most_steps)
+    held = faithfulness(rows, scores, orders, seed, versus is not None) if orders else None
+    moved = _sensitivity(rows, chosen, used, draws, seed) if draws else None
+    summary = {
+        **receipt.asked(rows, target, versus),
+        "method": method,
+        "baseline": receipt.shown_baseline(rows.prompt),
+        "units": units if isinstance(units, str) else list(units),
+        **receipt.sums(scores, whole, none, tolerance, chosen.sums == SUMS[0]),
+        "samples": used,
+        "faithfulness": receipt.shown(held, moved),
+        **in_words(held),
+        "seed": seed,
+        "tolerance": tolerance,
+        "forwards": rows.scorer.forwards,
+        "rows": rows.scorer.rows,
+        "seconds": time.perf_counter() - begun,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "attention": model.network.config._attn_implementation,
+        "versions": receipt.versions(),
+    }
+    receipt.note(log, model, rows, summary, chosen.by == "gradient")
+    return Attribution(
+        command="attribute",
+        record_type=TokenScore,
+        source=dataclasses.replace(
+            model.checkpoint.source(), seed=seed, device=summary["device"], dtype=summary["dtype"]
+        ),
+        coverage=receipt.coverage(model),
+        summary=summary,
+        records=receipt.records(rows.prompt, scores, held),
+        findings=(*model.findings, *log.findings),
+    )
+
+
+def _method(model: Model, method: str) -> Method:
+    if method not in METHODS:
+        raise BadOption(
+            f"There is no method {show_plain(method)!r}; known are {', '.join(METHODS)}."
+        )
+    chosen = METHODS[method]
+    if chosen.by == "gradient" and getattr(model.network.config, "quantization_config", None):
+        raise UnsupportedModel(
+            f"{method} needs gradients, which quantised weights do not give: choose a method that "
+            "replaces words, such as feature-ablation."
+        )
+    return chosen
+
+
+def _converged(
+    rows: Coalitions,
+    method: Method,
+    samples: int | None,
+    seed: int,
+    tolerance: float,
+    most_steps: int,
+) -> tuple[Float[np.ndarray, " units"], int]:
+    """Scores, and with how many steps: doubled while they do not sum to what they should."""
+    used = method.samples if samples is None else samples
+    if used < 1 and method.samples:
+        raise BadOption(f"{used} steps or samples: give at least 1.")
+    difference = rows.plain - rows.one(False)
+    while True:
+        scores = explain(rows, method, used, seed)
+        gap = abs(float(scores.sum()) - difference)
+        doubles = method.run is _integrated_gradients and 2 * used <= most_steps
+        if not doubles or gap <= receipt.allowed(difference, tolerance):
+            return scores, used
+        used *= 2
+
+
+def _sensitivity(
+    rows: Coalitions,
+    method: Method,
+    samples: int,
+    draws: int,
+    seed: int,
+) -> Measure | None:
+    """How the scores move when the embeddings of the words do, a little."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        x = rows.scorer.embed(rows.prompt.ids)
+    free = (rows.prompt.unit_of >= 0)[:, None]
+    size = RADIUS * float(x[free[:, 0]].float().square().mean().sqrt())
+    # with as many steps as the method takes at first: the doubling serves the sum, not the shape
+    samples = min(samples, method.samples)
+    found = [explain(rows, method, samples, seed)]
+    for _ in range(draws):
+        noise = size * (2 * torch.rand(x.shape, generator=generator) - 1)
+        moved = rows.disturbed(noise.to(x) * free)
+        found.append(explain(moved, method, samples, seed))
+    return of_sensitivity(found[0], np.array(found[1:]), seed)

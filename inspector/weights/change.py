@@ -17,7 +17,7 @@ from inspector.weights.header import TensorEntry
 from inspector.weights.matrices import to_float
 from inspector.weights.matrix_pass import MatrixPass, Piece, is_matrix
 from inspector.weights.packed import read_packed
-from inspector.weights.pairs import ELEMENTS, Pair, SideBySide
+from inspector.weights.pairs import ELEMENTS, Pair, SideBySide, is_turned
 from inspector.weights.scan import read_patterns
 
 SCALED_SHARE = 0.01  # of a difference may be left when one factor is to explain it
@@ -154,7 +154,8 @@ def why_not(pair: Pair) -> str | None:
 def _values(entry: TensorEntry, codes: Packed | None, reader: Reader) -> np.ndarray:
     """All values of a tensor, flat, quantised or not."""
     if codes is not None:
-        return read_packed(codes, reader).ravel()
+        values = read_packed(codes, reader)
+        return (values.swapaxes(-1, -2) if is_turned(codes) else values).ravel()
     return to_float(entry.dtype, read_patterns(entry, reader, 0, entry.parameters)).ravel()
 
 

@@ -201,7 +201,8 @@ class _Work:
         lost = {
             entry.name: entry
             for entry in self._after.values()
-            if (r := self._records.get(entry.name)) is not None
+            if entry.name not in self._tuned_codes  # whose bytes are not their values
+            and (r := self._records.get(entry.name)) is not None
             and (r.status == "added" or (r.status == "changed" and _is_unlike(r)))
         }
         sources = {entry.name: entry for entry in self._before.values()}

@@ -241,6 +241,16 @@ def to_float(dtype: str, patterns: np.ndarray) -> np.ndarray:
     return values
 
 
+def not_finite(values: np.ndarray) -> tuple[str, str] | None:
+    """(id of the finding, what is wrong) with a matrix that is not finite; None when it is."""
+    fine = np.isfinite(values)
+    if fine.all():
+        return None
+    row, column = divmod(int(np.argmin(fine)), values.shape[1])
+    id, what = ("WT-NAN", "NaN") if np.isnan(values).any() else ("WT-INF", "infinite values")
+    return id, f"it holds {what}; the first value that is not finite is at [{row}, {column}]"
+
+
 def head_view(matrix: Matrix, values: np.ndarray) -> np.ndarray:
     """The values of q, k, v or o as (heads, head size, width of the model).
 

@@ -12,6 +12,7 @@ from inspector.weights.header import TensorEntry
 
 ELEMENTS = 2**20  # of a chunk: 8 MB as float64
 READ = 8 * 2**20  # bytes read at a time of each file
+TURNED = "_blocks"
 RUN = 4 * READ  # bytes of neighbouring tensors that one thread takes on together
 
 
@@ -40,10 +41,7 @@ class Pair:
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The shapes of the values."""
-        return (
-            self.base_codes.shape if self.base_codes else self.base.shape,
-            self.tuned_codes.shape if self.tuned_codes else self.tuned.shape,
-        )
+        return plain_shape(self.base, self.base_codes), plain_shape(self.tuned, self.tuned_codes)
 
     @property
     def helpers(self) -> tuple["Pair", ...] | None:
@@ -65,7 +63,22 @@ def _way(codes: Packed) -> tuple[object, ...]:
 
 def plain_name(entry: TensorEntry, codes: Packed | None) -> str:
     """The name that an unquantised checkpoint would have for a tensor."""
+    if codes is not None and is_turned(codes):
+        return codes.plain_name.removesuffix(TURNED)
     return codes.plain_name if codes else entry.name
+
+
+def plain_shape(entry: TensorEntry, codes: Packed | None) -> tuple[int, ...]:
+    """The shape that an unquantised checkpoint would have for a tensor."""
+    if codes is None:
+        return entry.shape
+    *lead, rows, columns = codes.shape
+    return (*lead, columns, rows) if is_turned(codes) else codes.shape
+
+
+def is_turned(codes: Packed) -> bool:
+    """Whether the codes lie transposed to what they stand for, as those of gpt-oss do."""
+    return codes.entry.name.endswith(TURNED) and codes.problem is None
 
 
 def runs(pairs: Sequence[Pair]) -> list[tuple[Pair, ...]]:

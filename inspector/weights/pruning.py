@@ -19,7 +19,7 @@ from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.curves import GRID, LOST, Groups
 from inspector.weights.gains import Gain, Gains, row_losses
 from inspector.weights.magnitudes import Magnitudes, magnitudes, refined
-from inspector.weights.matrices import Matrix, ahead, coverage, load, matrices
+from inspector.weights.matrices import Matrix, ahead, coverage, load, matrices, not_finite
 from inspector.weights.packed import findings_on
 from inspector.weights.problems import Log
 from inspector.weights.sparsity import Pattern, kept_by_chance, pattern, zero_structure
@@ -179,10 +179,8 @@ def _measure(matrix: Matrix, reader: Reader, gains: Gains) -> _Measured:
         values = np.ascontiguousarray(load(matrix, reader))
     except CheckpointError as error:
         return _Measured(matrix=matrix, error=str(error))
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0].tolist()
-        id, what = ("WT-NAN", "NaN") if np.isnan(values).any() else ("WT-INF", "infinite values")
-        why = f"it holds {what}; the first value that is not finite is at [{row}, {column}]"
+    if (broken := not_finite(values)) is not None:
+        id, why = broken
         return _Measured(matrix=matrix, error=why, finding=id)
     found = magnitudes(values)
     zeros = values.size - int(np.count_nonzero(values))

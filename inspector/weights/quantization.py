@@ -17,7 +17,7 @@ from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.grid_noise import noise_energy
 from inspector.weights.grids import GRIDS, Grid, Rounded, decibels, round_to
 from inspector.weights.lattice import Lattice, find_lattice
-from inspector.weights.matrices import Matrix, ahead, coverage, load, matrices
+from inspector.weights.matrices import Matrix, ahead, coverage, load, matrices, not_finite
 from inspector.weights.packed import find_packed, findings_on
 from inspector.weights.problems import Log
 from inspector.weights.quantization_summary import summary
@@ -64,6 +64,7 @@ class _Measured:
     energy: float = 0.0
     lattice: Lattice | None = None
     skipped: str | None = None
+    finding: str | None = None
 
 
 def quantize(
@@ -81,12 +82,15 @@ def quantize(
     grids = _chosen(formats)
     found, skipped = matrices(checkpoint, where)
     kept: list[_Measured] = []
+    log = Log()
     with checkpoint.reader(ahead(found)) as reader:
         work = _Measure(reader, grids)
         for done, result in enumerate(ordered_map(work, found, workers), 1):
             name = show_plain(result.matrix.name)
             if result.skipped is not None:
                 skipped.append(Skipped(name=name, reason=result.skipped))
+                if result.finding is not None:
+                    log.add(result.finding, name, f"not measured: {result.skipped}")
             else:
                 kept.append(result)
             progress(done, len(found), show_plain(result.matrix.name, 60))
@@ -94,7 +98,6 @@ def quantize(
     asked = {m.entry.name for m in found} | {s.name for s in skipped}
     packed = {n: p for n, p in find_packed(checkpoint).items() if {n, show_plain(n)} & asked}
     lattices = [(one.matrix, one.lattice) for one in kept if one.lattice is not None]
-    log = Log()
     for changed in checkpoint.changed():
         log.add("WT-CHANGED", show_plain(changed), "the file changed while it was read")
     _tell(log, records, lattices)
@@ -131,12 +134,16 @@ class _Measure:
 
     def __call__(self, matrix: Matrix) -> _Measured:
         try:
-            with np.errstate(over="ignore"):  # F64 beyond float32 becomes infinite: told below
-                values = np.ascontiguousarray(load(matrix, self._reader), dtype=np.float32)
+            loaded = load(matrix, self._reader)
         except CheckpointError as error:
             return _Measured(matrix=matrix, skipped=str(error))
+        if (broken := not_finite(loaded)) is not None:
+            return _Measured(matrix=matrix, skipped=broken[1], finding=broken[0])
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(loaded, dtype=np.float32)
         if not np.isfinite(values).all():
-            return _Measured(matrix=matrix, skipped="not all of its values are finite in float32")
+            why = "some of its values are beyond the range of float32"
+            return _Measured(matrix=matrix, skipped=why, finding="WT-RANGE")
         energy = float(np.einsum("ij,ij->", values, values, dtype=np.float64))
         if energy == 0.0:
             return _Measured(matrix=matrix, skipped="all zero: no signal to compare an error with")

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from inspector.weights import unpack
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.compare import compare
 from tests.weights.build import stored, write_file
@@ -255,3 +256,32 @@ def test_scales_in_another_file_count_too(tmp_path, base):
         folders.append(folder)
     result = compare(*map(open_checkpoint, folders))
     assert {r.status for r in result if r.name in names} == {"changed"}
+
+
+def test_blocks_of_gpt_oss_are_compared_with_what_they_stand_for(tmp_path):
+    rng = np.random.default_rng(0)
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    blocks = rng.integers(0, 256, (2, 96, 2, 16), dtype=np.uint8)
+    scales = rng.integers(118, 122, (2, 96, 2), dtype=np.uint8)
+    config = {"model_type": "gpt_oss", "num_hidden_layers": 1, "num_local_experts": 2}
+    packed = {f"{name}_blocks": stored("U8", blocks), f"{name}_scales": stored("U8", scales)}
+    decoded = unpack.E2M1[unpack.nibbles(blocks)] * np.exp2(scales - 127.0)[..., None]
+    plain = decoded.reshape(2, 96, 64).swapaxes(1, 2).astype(np.float32)  # [experts, in, out]
+    opened = []
+    for which, tensors in (("packed", packed), ("plain", {name: stored("F32", plain)})):
+        folder = tmp_path / which
+        folder.mkdir()
+        write_file(folder / "model.safetensors", tensors)
+        (folder / "config.json").write_text(json.dumps(config))
+        opened.append(open_checkpoint(folder))
+    for pair in (opened, opened[::-1]):
+        result = compare(*pair)
+        record = next(r for r in result if r.name.startswith(name) and "scales" not in r.name)
+        assert (record.status, record.changed_fraction) == ("retyped", 0)
+        assert record.base_shape == record.tuned_shape == (2, 64, 96)
+        assert result.summary["class"] == "identical"
+
+
+def test_zeroed_scales_are_no_copy(verdict, base):
+    result = verdict(quantised(base), quantised(base, lambda scales: scales * 0))
+    assert all(r.pattern is None for r in result if r.name in MATRICES)

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -307,7 +308,8 @@ def test_what_cannot_be_measured_is_named_and_costs_no_other(tmp_path):
     found = quantize(opened(tmp_path, tensors))
     assert {r.name for r in found} == {OTHER}
     reasons = {s.name: s.reason for s in found.coverage.skipped}
-    assert "finite" in reasons[NAME]
+    assert "[3, 3]" in reasons[NAME]
+    assert [(f.id, f.severity, f.where) for f in found.findings] == [("WT-NAN", "error", NAME)]
     assert "zero" in reasons[OTHER.replace("down", "up")]
 
 
@@ -369,3 +371,20 @@ def test_quantised_checkpoints_are_judged_by_the_values_they_stand_for(tmp_path)
     assert ids["QT-SCALE"] == "error"
     assert OTHER in {s.name for s in found.coverage.skipped}
     assert found.summary["stored_as"] == ["fp8 (F8_E4M3) with F32 scales per 128 x 128"]
+
+
+def test_a_scale_that_is_nan_is_an_error_and_no_silence(tmp_path):
+    values, scales = normal(64, 64), np.full((1, 1), np.nan, dtype=np.float32)
+    codes = values.astype(ml_dtypes.float8_e4m3fn)
+    tensors = {NAME: stored("F8_E4M3", codes), f"{NAME}_scale_inv": stored("F32", scales)}
+    found = quantize(opened(tmp_path, tensors))
+    assert not found.records
+    assert "WT-NAN" in {f.id for f in found.findings if f.severity == "error"}
+
+
+def test_numbers_beyond_float32_are_told(tmp_path):
+    found = quantize(
+        opened(tmp_path, {NAME: stored("F64", normal(8, 64).astype(np.float64) * 1e40)})
+    )
+    assert not found.records
+    assert "WT-RANGE" in {f.id for f in found.findings}

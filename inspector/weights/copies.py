@@ -17,6 +17,8 @@ from inspector.weights.heads import Attention, read_attention
 from inspector.weights.matrices import Matrix, load
 from inspector.weights.twins import Sketch, Twin, same_values, twins
 
+FEWEST = 32  # values: matrices of fewer are copies by chance
+
 Block = tuple[str | None, int | None]
 
 
@@ -44,7 +46,10 @@ class Copy:
 
 
 def of_matrices(measured: Sequence[tuple[Matrix, Sketch]], reader: Reader) -> list[Copy]:
-    """Copies among matrices of the same role and shape, told as layers or experts where all are."""
+    """Copies among matrices of the same role and shape, told as layers or experts where all are.
+
+    Those of fewer than FEWEST values are not compared: chance makes them alike.
+    """
     found = [matrix for matrix, _ in measured]
     held: dict[int, np.ndarray] = {}
 
@@ -59,7 +64,7 @@ def of_matrices(measured: Sequence[tuple[Matrix, Sketch]], reader: Reader) -> li
 
     pairs = twins(
         [(m.role, m.kind, m.rows, m.columns) for m in found],
-        [sketch for _, sketch in measured],
+        [sketch if m.rows * m.columns >= FEWEST else None for m, sketch in measured],
         compare,
     )
     return _told(found, {pair.other: pair for pair in pairs})

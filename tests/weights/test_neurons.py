@@ -230,6 +230,17 @@ def test_a_layer_copied_and_trained_on(tmp_path: Path) -> None:
     assert layer.cosine == pytest.approx(0.958, abs=0.01)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 4), (1, 8), (4, 8), (1, 32)])
+def test_matrices_of_few_values_are_no_copies(shape: tuple[int, int], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"model.layers.{i}.gate.weight": stored("F32", rng.standard_normal(shape, np.float32))
+        for i in range(80)
+    }
+    write_file(tmp_path / "model.safetensors", arrays)
+    assert neurons(open_checkpoint(tmp_path)).summary["copies"] == ()
+
+
 def test_one_head_copied_within_and_across_layers(tmp_path: Path) -> None:
     values = llama(2)
     start = "model.layers.{}.self_attn.{}_proj.weight"

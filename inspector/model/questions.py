@@ -36,8 +36,9 @@ def encode(model: Model, text: str) -> Int[Tensor, " tokens"]:
             f"Character {error.start} of the text is half a surrogate pair, which is no text."
         ) from None
     ids = model.tokenizer(text, verbose=False)["input_ids"]
-    if not ids:
-        raise BadOption("The text holds no tokens. Give at least one word.")
+    special = {*model.tokenizer.all_special_ids} - {model.tokenizer.unk_token_id}
+    if not {*ids} - special | ({*ids} & {model.tokenizer.mask_token_id}):
+        raise BadOption("The text holds no tokens but special ones. Give at least one word.")
     check_window(model, len(ids))
     return torch.tensor(ids, device=model.device)
 

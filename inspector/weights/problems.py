@@ -243,6 +243,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     # heads and what is switched off
     "HE-DIRECT": ("info", "Look at slopes and exact effects: they hold in every model."),
     "HE-SOFTCAP": ("info", "Take direct effects as slopes; exact effects are not touched by it."),
+    "HE-NOBIAS": ("info", "Nothing to do: many models are made without."),
     "HE-SIGN": ("warning", "Believe the exact effect: the slope holds for small changes only."),
     # the names
     "AR-OTHER": (

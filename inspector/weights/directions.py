@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import scipy.spatial
@@ -10,6 +9,7 @@ import scipy.special
 from jaxtyping import Bool, Float, Int
 
 from inspector.errors import NotEnoughData
+from inspector.weights.matrices import BLOCK, wide_blocks
 
 DEAD = 1e-6  # of the median length of the rows that are not zero: below it a row counts as dead
 SAME = 1e-3  # 1 - |cosine| up to which two rows point the same way
@@ -22,8 +22,9 @@ QUERIES = 1024  # neighbours looked up at a time
 TRIES = 1000  # neighbours per row that may be looked at, and cosines that may disappoint, before
 COMPARISONS = 50  # the rows count as crowded
 SHORTEST = 8  # numbers in a row: of fewer, 16-bit ones are equal or parallel by chance
-BLOCK = 2**20  # elements turned to float64 at a time
-ACROSS = 4096  # columns of them: the directions onto which they are projected stay in the cache
+ACROSS = (
+    4096  # columns read at a time: the directions onto which they are projected stay in the cache
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,13 +103,6 @@ def tolerance_for(rows: int, columns: int) -> float:
     return min(SAME, 1 - math.sqrt(1 - sine_squared))
 
 
-def _blocks(matrix: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, rows as float64), a block at a time."""
-    step = max(BLOCK // matrix.shape[1], 1)
-    for start in range(0, len(matrix), step):
-        yield start, matrix[start : start + step].astype(np.float64)
-
-
 def _project(
     matrix: Float[np.ndarray, "rows columns"],
 ) -> tuple[
@@ -123,7 +117,7 @@ def _project(
         tile = matrix[:, left : left + ACROSS]
         onto = generator.standard_normal((tile.shape[1], PROJECTIONS))
         with np.errstate(over="ignore", invalid="ignore"):
-            for start, block in _blocks(tile):
+            for start, block in wide_blocks(tile):
                 here = slice(start, start + len(block))
                 squares[here] += np.einsum("ij,ij->i", block, block)
                 constant[here] &= (block == matrix[here, :1]).all(axis=1)

@@ -2,20 +2,18 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 import scipy.special
 from jaxtyping import Float
 
 from inspector.errors import NotEnoughData
-from inspector.weights.matrices import Matrix
+from inspector.weights.matrices import Matrix, wide_blocks
 from inspector.weights.super_weights import SUPER_WEIGHTS, published
 
 KEPT = 5  # extreme weights told of each matrix
 SUPER = 3.0  # times the distance chance reaches: from there on a weight of `down` is a candidate
 DOWN = ("down", "expert_down")
-BLOCK = 2**20  # elements turned to float64 at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,17 +101,11 @@ def _relative(lengths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return lengths / middle if middle > 0 else np.ones_like(lengths)
 
 
-def _blocks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    step = max(BLOCK // values.shape[1], 1)
-    for start in range(0, len(values), step):
-        yield start, values[start : start + step].astype(np.float64)
-
-
 def _moments(values: np.ndarray) -> tuple[float, float]:
     """Mean and population standard deviation in float64; raises NotEnoughData past its range."""
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = sum(float(block.sum()) for _, block in _blocks(values)) / values.size
-        square = sum(float(np.square(block - mean).sum()) for _, block in _blocks(values))
+        mean = sum(float(block.sum()) for _, block in wide_blocks(values)) / values.size
+        square = sum(float(np.square(block - mean).sum()) for _, block in wide_blocks(values))
     if not np.isfinite(square):
         raise NotEnoughData("It holds NaN or infinite values, or its squares overflow.")
     return mean, float(np.sqrt(square / values.size))
@@ -122,7 +114,7 @@ def _moments(values: np.ndarray) -> tuple[float, float]:
 def _farthest_places(values: np.ndarray, mean: float) -> list[tuple[int, int]]:
     """Where the KEPT values farthest from the mean stand; ties by row, then column."""
     best: list[tuple[float, int, int]] = []
-    for start, block in _blocks(values):
+    for start, block in wide_blocks(values):
         apart = np.abs(block - mean).ravel()
         least = -best[-1][0] if len(best) == KEPT else -1.0
         if apart.max() <= least:

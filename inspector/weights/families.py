@@ -184,3 +184,14 @@ SIGNATURES: tuple[tuple[str, str, str], ...] = (
 MODELS_WITH_UNEMBEDDING = (  # words in the names of their classes
     *("CausalLM", "MaskedLM", "LMHead", "ConditionalGeneration", "MTModel", "DoubleHeads"),
 )
+
+# γ of the norms of these model types is stored less 1, so that zeros mean "pass on"; of the plain
+# ones among them it is not.
+NORM_LESS_ONE = frozenset(
+    (
+        *("gemma", "gemma2", "gemma3", "gemma3_text", "recurrent_gemma", "t5gemma", "t5gemma2"),
+        *("vaultgemma", "qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe"),
+        *("qwen3_5_moe_text", "minimax_m3_vl", "step3p7", "nemotron"),
+    )
+)
+PLAIN_NORMS = ("linear_attn.norm",)

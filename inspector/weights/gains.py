@@ -19,7 +19,7 @@ from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.formats import UNREADABLE
 from inspector.weights.matrices import Matrix
 from inspector.weights.scan import read_values
-from inspector.weights.sizes import known_type, text_config
+from inspector.weights.sizes import known_type, stored_less_one, text_config
 
 # Norms of one block: (before attention, before the feed-forward part: the first that is there).
 PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -42,10 +42,6 @@ LATENT = {"q_b_proj": "q_a_layernorm", "kv_b_proj": "kv_a_layernorm"}  # have on
 LAST_NORMS = (  # after the last block: only pre-norm models have one
     *("norm", "ln_f", "norm_f", "final_norm", "final_layernorm", "final_layer_norm", "layer_norm"),
     "embedding_norm",
-)
-GAIN_LESS_ONE = (
-    *("gemma", "gemma2", "gemma3", "gemma3_text", "recurrent_gemma", "vaultgemma"),
-    *("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "nemotron"),
 )
 ROWS = 2**22  # elements of the rows that are ordered at a time
 ATTENTION = ("q", "k", "v", "qkv")
@@ -101,7 +97,8 @@ class Gains:
             return f"its norm cannot be read: {error}"
         if not np.isfinite(values).all():
             return f"{show_plain(name)} holds NaN or infinite values"
-        return Gain(name=name, values=values + 1 if self._family in GAIN_LESS_ONE else values)
+        less_one = stored_less_one(name, self._checkpoint.config, self._family)
+        return Gain(name=name, values=values + less_one)
 
     def _name(self, placement: Placement) -> str:
         """The name of the norm; raises _NoNorm with the reason where none is known."""

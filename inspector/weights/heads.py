@@ -12,12 +12,11 @@ from inspector.results import Skipped, show_plain
 from inspector.weights import circuits
 from inspector.weights.checkpoint import Checkpoint, Reader
 from inspector.weights.circuits import Circuit
-from inspector.weights.gains import GAIN_LESS_ONE
 from inspector.weights.header import TensorEntry
 from inspector.weights.matrices import Matrix, head_view, load
 from inspector.weights.partners import Group, groups
 from inspector.weights.scan import read_values
-from inspector.weights.sizes import text_config
+from inspector.weights.sizes import stored_less_one, text_config
 
 GAINS = {  # module names of norms between q or k and their product
     **dict.fromkeys(("q_norm", "q_layernorm", "query_norm", "query_layernorm", "q_ln"), "q"),
@@ -168,8 +167,8 @@ def read_attention(checkpoint: Checkpoint, reader: Reader, group: Group) -> Atte
     gains = _gains(checkpoint, group["q"], f"{name}.")
     for role, entry in gains.items():
         gain = read_values(entry, reader, 0, entry.parameters)
-        if checkpoint.architecture.family in GAIN_LESS_ONE:
-            gain = gain + 1
+        family = checkpoint.architecture.family
+        gain = gain + stored_less_one(entry.name, checkpoint.config, family)
         heads, size, _ = views[role].shape
         if gain.size in (size, heads * size):  # one for all heads, or one for each
             views[role] = views[role] * gain.reshape(-1, size, 1).astype(views[role].dtype)

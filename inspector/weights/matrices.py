@@ -251,6 +251,13 @@ def not_finite(values: np.ndarray) -> tuple[str, str] | None:
     return id, f"it holds {what}; the first value that is not finite is at [{row}, {column}]"
 
 
+def wide_blocks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, rows as float64) of a matrix held in memory, at most BLOCK elements at a time."""
+    step = max(BLOCK // values.shape[1], 1)
+    for start in range(0, len(values), step):
+        yield start, values[start : start + step].astype(np.float64)
+
+
 def head_view(matrix: Matrix, values: np.ndarray) -> np.ndarray:
     """The values of q, k, v or o as (heads, head size, width of the model).
 

@@ -164,14 +164,6 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme(name="Wang", shape="normal", std=_wang),
 )
 CONSTANTS: Mapping[float, str] = {0.0: "zeros", 1.0: "ones"}  # any other value: "constant"
-# γ of these norms is stored less 1, so that zeros mean "pass on". Source: transformers 5.23.
-NORM_LESS_ONE = frozenset(
-    (
-        *("gemma", "gemma2", "gemma3", "gemma3_text", "recurrent_gemma", "t5gemma", "t5gemma2"),
-        *("vaultgemma", "qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe"),
-        *("qwen3_5_moe_text", "minimax_m3_vl", "step3p7"),
-    )
-)
 MOST_SPREAD = 1e3  # a config that states more states nonsense
 SPREADS = ("initializer_range", "init_std")
 

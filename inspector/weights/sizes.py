@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from inspector.weights.families import FAMILIES, OTHER_NAMES
+from inspector.weights.families import FAMILIES, NORM_LESS_ONE, OTHER_NAMES, PLAIN_NORMS
 
 DEEPEST_NESTING = 4
 STACK_CONFIGS = {
@@ -105,6 +105,13 @@ def known_type(config: Mapping[str, Any]) -> str | None:
         return None
     name = OTHER_NAMES.get(stated, stated)
     return name if name in FAMILIES else None
+
+
+def stored_less_one(name: str, config: Mapping[str, Any] | None, family: str | None) -> bool:
+    """Whether the norm of that name is stored as its gain less one."""
+    stated = [one.get("model_type") for one in (config or {}, text_config(config or {}))]
+    types = {family, *(one for one in stated if isinstance(one, str))}
+    return not types.isdisjoint(NORM_LESS_ONE) and not any(part in name for part in PLAIN_NORMS)
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

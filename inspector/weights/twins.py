@@ -7,10 +7,11 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from inspector.weights.matrices import wide_blocks
+
 COPY = 0.9  # |cosine| from which two matrices are copies; of independent ones it is about 1 / size
 SUSPECT = 0.5  # |cosine| of sketches from which matrices are compared: over 5 sd from either side
 SIDE = 16  # of a sketch: the standard deviation of its cosines is at most sqrt(2) / SIDE
-BLOCK = 2**20  # elements turned to float64 at a time
 
 Sketch = Float[np.ndarray, "side side"]
 
@@ -74,10 +75,8 @@ def sketch(matrix: Float[np.ndarray, "rows columns"]) -> Sketch:
     rows, columns = matrix.shape
     left, right = _left(rows), directions(columns)
     total = np.zeros((SIDE, SIDE))
-    step = max(BLOCK // columns, 1)
-    for start in range(0, rows, step):
-        block = matrix[start : start + step].astype(np.float64)
-        total += left[start : start + step].T @ (block @ right)
+    for start, block in wide_blocks(matrix):
+        total += left[start : start + len(block)].T @ (block @ right)
     return total
 
 
@@ -95,9 +94,9 @@ def same_values(
 ) -> tuple[float, bool] | None:
     """(cosine of two matrices as long vectors, whether they are equal); None where one is zero."""
     inner = first = second = 0.0
-    step = max(BLOCK // one.shape[1], 1)
-    for start in range(0, len(one), step):
-        a, b = (m[start : start + step].astype(np.float64).ravel() for m in (one, other))
+    for start, block in wide_blocks(one):
+        a = block.ravel()
+        b = other[start : start + len(block)].astype(np.float64).ravel()
         inner, first, second = inner + float(a @ b), first + float(a @ a), second + float(b @ b)
     if first <= 0 or second <= 0:
         return None

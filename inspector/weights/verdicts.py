@@ -20,7 +20,8 @@ from inspector.weights.judging import TRAINED, Verdict, judge, judge_orthogonal,
 from inspector.weights.matrices import Matrix
 from inspector.weights.rows import Groups, TableRows
 from inspector.weights.scan import read_values
-from inspector.weights.schemes import NORM_LESS_ONE, Setting, setting_of
+from inspector.weights.schemes import Setting, setting_of
+from inspector.weights.sizes import stored_less_one
 
 TABLES = ("embedding", "unembedding", "position", "token_type")
 Item = Matrix | TensorEntry
@@ -83,7 +84,7 @@ class Judge:
     def __init__(self, checkpoint: Checkpoint, found: Sequence[Matrix], reader: Reader) -> None:
         self._reader = reader
         self._architecture = checkpoint.architecture
-        self._less_one = self._architecture.family in NORM_LESS_ONE
+        self._config = checkpoint.config
         self._setting = setting_of(checkpoint.config)
         self._inputs = {matrix.entry.name: matrix.columns for matrix in found}
         self._outputs: Counter[tuple[str, int | None]] = Counter()
@@ -182,15 +183,16 @@ class Judge:
         if not np.isfinite(values).all():
             raise NotEnoughData("it holds NaN or infinite values")
         owner = f"{entry.name.removesuffix('bias')}weight"
+        family = self._architecture.family
+        less_one = placement.kind == "norm" and stored_less_one(entry.name, self._config, family)
         verdict = judge_vector(
             values,
             kind=placement.kind,
             inputs=self._inputs.get(owner),
             rounding=_rounding(entry),
-            less_one=self._less_one,
+            less_one=less_one,
         )
         std = math.sqrt(float(np.square(values).mean()))
-        less_one = placement.kind == "norm" and self._less_one
         return Found(
             item=entry,
             record=_of_vector(entry, placement, verdict, std),

@@ -357,3 +357,19 @@ def test_large_matrices_are_sampled_and_say_so(minilm):
 def test_runs_of_numbers():
     assert rows.ranges([1, 2, 3, 7, 9, 10]) == "1-3, 7, 9-10"
     assert rows.ranges([0, 2, 4, 6], most=2) == "0, 2 and 2 more runs"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "verdict"),
+    [
+        ("nemotron", "model.layers.0.input_layernorm.weight", "identity"),
+        ("t5gemma", "model.encoder.layers.0.pre_self_attn_layernorm.weight", "identity"),
+        ("qwen3_next", "model.layers.0.self_attn.q_norm.weight", "identity"),
+        ("qwen3_next", "model.layers.0.linear_attn.norm.weight", "zeros"),
+        ("llama", "model.layers.0.input_layernorm.weight", "zeros"),
+    ],
+)
+def test_norms_stored_less_one(model_type, name, verdict, tmp_path):
+    save_file({name: np.zeros(64, np.float32)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert [record.verdict for record in of(tmp_path)] == [verdict]

@@ -28,6 +28,17 @@ def captured(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
+def returned(module: nn.Module) -> Iterator[list[Tensor | tuple[Any, ...]]]:
+    """Collect all that a module returns at each call, the very objects."""
+    seen: list[Tensor | tuple[Any, ...]] = []
+    handle = module.register_forward_hook(lambda _m, _i, out: seen.append(out))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
     """Collect a module's first input at each call, copied."""
     seen: list[Tensor] = []

@@ -244,6 +244,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "HE-DIRECT": ("info", "Look at slopes and exact effects: they hold in every model."),
     "HE-SOFTCAP": ("info", "Take direct effects as slopes; exact effects are not touched by it."),
     "HE-NOBIAS": ("info", "Nothing to do: many models are made without."),
+    "LN-GAP": ("warning", "Do not trust the lens here: the model does more after its last block."),
     "HE-SIGN": ("warning", "Believe the exact effect: the slope holds for small changes only."),
     # the names
     "AR-OTHER": (

@@ -65,7 +65,7 @@ class Measure:
             return self._through_scales()
         n, compared = _common(pair)
         if not n:
-            return Change(pair=pair, compared=compared, pattern=self._moved())
+            return self._turned(compared)
         pieces: list[Piece] = []
         rows_changed = None
         if is_matrix(pair, self._placement):
@@ -90,6 +90,18 @@ class Measure:
             pattern=pattern,
             factor=factor,
         )
+
+    def _turned(self, compared: str) -> Change:
+        """Of shapes that are each other's transpose: moved as a whole, or compared after it."""
+        pair = self._pair
+        if (moved := self._moved()) or not _is_turned(pair.base.shape, pair.tuned.shape):
+            return Change(pair=pair, compared=compared, pattern=moved)
+        one = _values(pair.base, None, self._base).reshape(pair.base.shape).T
+        other = _values(pair.tuned, None, self._tuned).reshape(pair.tuned.shape)
+        for base, tuned in zip(one, other, strict=True):
+            self._comparison.add(base.astype(np.float64), tuned.astype(np.float64))
+        difference = self._comparison.result()
+        return Change(pair=pair, compared="the base transposed", difference=difference)
 
     def _through_scales(self) -> Change:
         """Of quantised tensors the values are compared, in memory; no step is common to all."""

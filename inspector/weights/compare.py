@@ -208,7 +208,8 @@ class _Work:
         sources = {entry.name: entry for entry in self._before.values()}
         for name, source in self._by_content(sources, lost, once=False).items():
             old = self._records[name]
-            told = f"{old.note} Its bytes are those of {show_plain(source)} in the base."
+            told = f"Its bytes are those of {show_plain(source)} in the base."
+            told = f"{old.note} {told}" if old.status == "added" else told
             self._records[name] = dataclasses.replace(
                 old, renamed_from=source, pattern="copy", note=told
             )

@@ -35,10 +35,14 @@ class DeltaSpectrum:
     explained: bool
 
     @property
+    def few(self) -> bool:
+        """Whether few directions stand out."""
+        return 0 < self.rank <= FEW * min(self.rows, self.columns)
+
+    @property
     def low_rank(self) -> bool:
         """Whether few directions carry all of the difference but a little rounding."""
-        few = 0 < self.rank <= FEW * min(self.rows, self.columns)
-        return few and self.energy >= (MOST if self.explained else RANK_SHARE)
+        return self.few and self.energy >= (MOST if self.explained else RANK_SHARE)
 
 
 def unevenness(
@@ -82,13 +86,13 @@ def delta_spectrum(
             explained=True,
         )
     own = singular[0] * OWN_ROUNDING * math.sqrt(max(rows, columns))
-    found = []
-    for std in (rounding, rounding * math.sqrt(2)):  # one tensor was rounded, or each by itself
-        reach = noise.threshold(rows, columns, std * uneven)
-        beyond = int((singular > max(reach, own)).sum())
-        above = float(energy[:beyond].sum())
-        found.append((total - above <= EXCESS * rows * columns * std**2, beyond, above))
-    explained, beyond, above = next((one for one in found if one[0]), found[0])
+    reach = noise.threshold(rows, columns, rounding * uneven)
+    beyond, fewer = (int((singular > max(by * reach, own)).sum()) for by in (1.0, math.sqrt(2)))
+    rest = total - float(energy[:fewer].sum())
+    once = EXCESS * rows * columns * rounding**2
+    if once < rest <= 2 * once:  # both tensors were rounded, each by itself
+        beyond = fewer
+    above = float(energy[:beyond].sum())
     return DeltaSpectrum(
         rows=rows,
         columns=columns,
@@ -96,5 +100,5 @@ def delta_spectrum(
         rank=beyond,
         rank_99=int(np.searchsorted(np.cumsum(energy), RANK_SHARE * total)) + 1,
         energy=above / total,
-        explained=explained,
+        explained=rest <= 2 * once,
     )

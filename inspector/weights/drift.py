@@ -204,6 +204,8 @@ def verdict(
     if size and size["mean_relative_change"] and kind not in ("rounding_only", "rearranged"):
         mean = size["mean_relative_change"]
         parts.append(f"Over all matrices the mean change is {mean:.2g} of their norm.")
+    if copies := sum(r.pattern == "copy" for r in records):
+        parts.append(f"Tensors that repeat others of the base: {copies}.")
     if broken := sum(r.not_finite > 0 and r.status != "identical" for r in records):
         parts.append(f"Tensors with values that are not finite (see the findings): {broken}.")
     if skipped:

@@ -252,19 +252,19 @@ def _about_rank(change: Change) -> list[str]:
     elif pattern(change):
         rest = "; what is left is no more than rounding" if top.explained else ""
         found.append(
-            f"This looks like a merged rank-{top.rank} update{which}: {top.rank} directions beyond "
-            f"rounding hold {top.energy:.1%} of the difference{rest}."
+            f"This looks like a merged rank-{top.rank} update{which}: what stands out beyond "
+            f"rounding holds {top.energy:.1%} of the difference{rest}."
         )
-    elif top.explained:
+    elif top.explained and top.few:
         found.append(
-            f"{top.rank} directions of the difference stand out beyond rounding{which} and hold "
-            f"{top.energy:.1%} of it; the rest is no more than rounding gives: a merged update of "
-            "low rank, or training of which the rest is lost in rounding."
+            f"What stands out of the difference beyond rounding is of rank {top.rank}{which} and "
+            f"holds {top.energy:.1%} of it; the rest is no more than rounding gives: a merged "
+            "update of low rank, or training of which the rest is lost in rounding."
         )
     else:
         found.append(
-            f"The difference has {top.rank} directions beyond rounding{which}, of "
-            f"{min(top.rows, top.columns)} possible; {top.rank_99} hold 99 % of it."
+            f"Beyond rounding the difference is of rank {top.rank}{which}, of "
+            f"{min(top.rows, top.columns)} possible; 99 % of it is of rank {top.rank_99}."
         )
     rows = change.rows_changed
     if rows is not None and 2 * rows <= change.pair.base.shape[0]:

@@ -285,3 +285,42 @@ def test_blocks_of_gpt_oss_are_compared_with_what_they_stand_for(tmp_path):
 def test_zeroed_scales_are_no_copy(verdict, base):
     result = verdict(quantised(base), quantised(base, lambda scales: scales * 0))
     assert all(r.pattern is None for r in result if r.name in MATRICES)
+
+
+def test_the_rounding_of_both_models_is_no_rank(tmp_path, verdict):
+    """At this size the noise of two roundings lies beyond what one can reach."""
+    rng = np.random.default_rng(4)
+    one = rng.normal(0, 0.02, (512, 1024)).astype(np.float32)
+    update = rng.normal(size=(512, 8)) @ rng.normal(size=(8, 1024))
+    other = (one + update * 1e-3 / update.std()).astype(np.float32)
+    name = "model.layers.0.mlp.up_proj.weight"
+    record = verdict(rounded({name: one}), rounded({name: other}))[0]
+    assert (record.delta_rank_estimate, record.pattern) == (8, "low-rank update")
+
+
+def test_a_change_of_full_rank_is_not_called_one_of_low_rank(verdict, base):
+    rng = np.random.default_rng(5)
+    tuned = {n: (v + rng.normal(0, 0.01, v.shape)).astype(np.float32) for n, v in base.items()}
+    for record in verdict(base, tuned):
+        assert "low rank" not in record.note and "merged" not in record.note
+
+
+def test_a_trained_model_kept_transposed_is_compared_transposed(verdict, base):
+    rng = np.random.default_rng(6)
+    wide = {f"h.{i}.mlp.c_fc.weight": rng.normal(0, 0.02, (64, 96)) for i in range(2)}
+    tuned = {name: values.T + rng.normal(0, 1e-3, (96, 64)) for name, values in wide.items()}
+    as_32 = [{n: v.astype(np.float32) for n, v in one.items()} for one in (wide, tuned)]
+    result = verdict(*as_32)
+    for record in result:
+        assert record.status == "reshaped" and "the base transposed" in record.note
+        assert record.relative_change == pytest.approx(0.05, rel=0.05)
+    assert result.summary["class"] == "continued_pretraining"
+
+
+def test_tensors_that_changed_places_are_called_copies_alone(verdict, base):
+    one, other = MATRICES[:2]
+    result = verdict(base, base | {one: base[other], other: base[one]})
+    for record in result:
+        if record.name in (one, other):
+            assert record.pattern == "copy" and record.note.startswith("Its bytes are those of")
+    assert "repeat others of the base: 2." in result.summary["verdict"]

@@ -72,7 +72,13 @@ def no_changes(_rows: Int[Tensor, " batch"]) -> Sequence[AbstractContextManager[
 
 
 def logits(model: Model, readings: Sequence[Reading]) -> Float[Tensor, "batch steps choices"]:
-    """The network's output in float32 for readings of one shape; a classifier has one step."""
+    """The network's logits in float32 for readings of one shape; a classifier has one step."""
+    out: Tensor = forward(model, readings).logits
+    return out.float() if out.ndim == 3 else out[:, None].float()
+
+
+def forward(model: Model, readings: Sequence[Reading]) -> Any:
+    """What the network returns for readings of one shape."""
     ids = torch.stack([reading.ids for reading in readings])
     given: dict[str, Any] = {"attention_mask": torch.ones_like(ids)}
     decoders = [reading.decoder for reading in readings if reading.decoder is not None]
@@ -80,8 +86,7 @@ def logits(model: Model, readings: Sequence[Reading]) -> Float[Tensor, "batch st
         given["decoder_input_ids"] = torch.stack(decoders)
     if model.kind in ("causal", "encoder-decoder"):
         given["use_cache"] = False
-    out: Tensor = model.network(ids, **given).logits
-    return out.float() if out.ndim == 3 else out[:, None].float()
+    return model.network(ids, **given)
 
 
 def outcome(model: Model, asked: Sequence[Question], changes: Changes = no_changes) -> Outcome:

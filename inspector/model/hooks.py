@@ -39,6 +39,20 @@ def returned(module: nn.Module) -> Iterator[list[Tensor | tuple[Any, ...]]]:
 
 
 @contextmanager
+def watched(module: nn.Module, see: Callable[[Tensor, Tensor], None]) -> Iterator[None]:
+    """Call `see(input, output)` at each call, keeping nothing; of tuples the first element."""
+
+    def hook(_module: nn.Module, given: tuple[Any, ...], out: Tensor | tuple[Any, ...]) -> None:
+        see(given[0].detach(), first(out).detach())
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
     """Collect a module's first input at each call, copied."""
     seen: list[Tensor] = []

@@ -244,6 +244,8 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "HE-DIRECT": ("info", "Look at slopes and exact effects: they hold in every model."),
     "HE-SOFTCAP": ("info", "Take direct effects as slopes; exact effects are not touched by it."),
     "HE-NOBIAS": ("info", "Nothing to do: many models are made without."),
+    "AC-FEW": ("info", "Give more text before you call a unit dead."),
+    "AC-UNITS": ("info", "Sizes of the stream hold all the same."),
     "LN-GAP": ("warning", "Do not trust the lens here: the model does more after its last block."),
     "HE-SIGN": ("warning", "Believe the exact effect: the slope holds for small changes only."),
     # the names

@@ -25,6 +25,7 @@ def _heads(model: Model) -> Tensor:
 MADE: dict[str, tuple[Callable[[Model], AbstractContextManager[Any]], bool]] = {
     "captured": (lambda m: hooks.captured(m.blocks[0].module), False),
     "returned": (lambda m: hooks.returned(m.blocks[0].module), False),
+    "watched": (lambda m: hooks.watched(m.blocks[0].module, lambda x, y: None), False),
     "captured_inputs": (lambda m: hooks.captured_inputs(m.blocks[0].output), False),
     "changed_output": (lambda m: hooks.changed_output(m.blocks[0].mlp, torch.zeros_like), True),
     "gated": (lambda m: hooks.gated(m.blocks[0].output, _heads(m)), True),

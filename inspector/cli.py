@@ -119,7 +119,7 @@ def scan(
     seed: Annotated[int, typer.Option(help="Which blocks --sample draws.", min=0)] = 0,
     no_cache: NoCache = False,
 ) -> Records[Any]:
-    """Exact statistics of every tensor, layer by layer, in one pass over the file."""
+    """Exact statistics of every tensor, in one pass over the file."""
     from inspector.weights.scan import scan as measure
     from inspector.weights.stored import stored_scan
 
@@ -140,7 +140,7 @@ def tensor(
     name: Annotated[str, typer.Argument(help="The tensor's name.")],
     bins: Annotated[int, typer.Option(help="Bins of the histogram.", min=1, max=1000)] = 101,
 ) -> Records[Any]:
-    """One tensor in full: statistics, histogram, rows and columns, outliers."""
+    """One tensor in full: statistics, histogram, rows, outliers."""
     from inspector.weights.tensor import records, view
 
     return records(view(model, name, bins, progress))
@@ -148,7 +148,7 @@ def tensor(
 
 @analysis("print_judgement", counts="steps")
 def health(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
-    """Whether the weights are sound: every rule, failures with what to do, passes listed too."""
+    """Whether the weights are sound: every rule, failed or passed."""
     from inspector.weights.health import health as measure
 
     return measure(model, where, progress)
@@ -167,7 +167,7 @@ def spectrum(
     ] = 100,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> Records[Any]:
-    """Singular values of every matrix, each number beside what noise of its shape would give."""
+    """Singular values of every matrix, beside those of pure noise."""
     from inspector.weights.spectrum import spectrum as measure
 
     return measure(model, where, heads, replicates, device, progress)
@@ -175,7 +175,7 @@ def spectrum(
 
 @analysis("print_judgement", counts="tensors")
 def init(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
-    """Which initialisation each tensor looks like, or that it was trained."""
+    """Which initialisation each tensor looks like, if not trained."""
     from inspector.weights.initialization import initialization
 
     return initialization(model, where, progress)
@@ -183,7 +183,7 @@ def init(model: Checkpoint, progress: Progress, *, where: Where = None) -> Recor
 
 @analysis("print_judgement", counts="matrices")
 def neurons(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
-    """Dead, repeated, saturated and extreme units and weights; every head's OV and QK."""
+    """Dead, repeated and saturated units, extreme weights, heads."""
     from inspector.weights.neurons import neurons as measure
 
     return measure(model, where, progress)
@@ -191,7 +191,7 @@ def neurons(model: Checkpoint, progress: Progress, *, where: Where = None) -> Re
 
 @analysis("print_judgement", counts="matrices")
 def prune(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
-    """What pruning by magnitude would cost every matrix, beside a Gaussian; changes nothing."""
+    """What pruning by magnitude would cost. The model stays as it is."""
     from inspector.weights.pruning import prune as measure
 
     return measure(model, where, progress)
@@ -207,7 +207,7 @@ def quantize(
         list[str] | None, typer.Option("--formats", help="Only this format; may be repeated.")
     ] = None,
 ) -> Records[Any]:
-    """What rounding to int8, int4, fp8, ... would cost every matrix; changes nothing."""
+    """What rounding to int8, int4, fp8 and more would cost. The model stays as it is."""
     from inspector.weights.quantization import quantize as measure
 
     return measure(model, where, formats or None, progress)
@@ -217,7 +217,7 @@ def quantize(
 def compare(
     base: Checkpoint, tuned: Checkpoint, progress: Progress, *, where: Where = None
 ) -> Records[Any]:
-    """What changed between two checkpoints, tensor by tensor, beyond rounding."""
+    """What changed between two checkpoints, beyond rounding."""
     from inspector.weights.compare import compare as measure
 
     return measure(base, tuned, where, progress)
@@ -225,7 +225,7 @@ def compare(
 
 @app.command()
 def demo(json: AsJson = False, form: Format = None, output: Output = None) -> None:
-    """The models that come with inspector, and what is known to be true of them."""
+    """The models that come with inspector, and what is true of them."""
     from inspector.demo.catalog import demos
     from inspector.report.terminal import print_records
 
@@ -234,7 +234,7 @@ def demo(json: AsJson = False, form: Format = None, output: Output = None) -> No
 
 @app.command()
 def doctor(json: AsJson = False, form: Format = None, output: Output = None) -> None:
-    """Whether this machine has what inspector needs: versions, cores, memory, a writable cache."""
+    """Whether this machine has what inspector needs."""
     from inspector.doctor import examine
     from inspector.report.terminal import print_records
 

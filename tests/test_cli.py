@@ -385,6 +385,11 @@ def test_scan_starts_without_the_heavy_libraries(checkpoint):
     json.loads(done.stdout)
 
 
+def test_the_list_of_commands_breaks_off_no_sentence(run):
+    out = run("--help")[1].decode()
+    assert "compare" in out and "..." not in out.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize(
     "command", [c.name or c.callback.__name__ for c in cli.app.registered_commands]
 )

@@ -216,6 +216,8 @@ def verdict(
 
 def _opening(kind: str, records: Sequence[TensorChange], skipped: int) -> str:
     """The sentence on the class, no stronger than what was seen."""
+    if not records and not skipped:
+        return "There is nothing to compare: no tensor was chosen, or there is none."
     if not _compared(records):
         return "The two models have no tensor in common that could be compared."
     if kind == "identical" and skipped:

@@ -133,6 +133,12 @@ def test_nothing_in_common_is_said(verdict, base):
     assert "no tensor in common" in verdict(one, other).summary["verdict"]
 
 
+def test_where_nothing_is_chosen_nothing_is_claimed(tmp_path):
+    demo = open_checkpoint("demo:planted")
+    said = compare(demo, demo, where="no such name").summary["verdict"]
+    assert said.startswith("There is nothing to compare")
+
+
 def test_what_could_not_be_compared_is_no_part_of_the_verdict(tmp_path, base):
     folders = []
     for which in ("base", "tuned"):

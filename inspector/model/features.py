@@ -15,7 +15,7 @@ from inspector.results import show_plain
 from inspector.weights.problems import Log
 
 MOST_CHARACTERS = 200_000
-WORD = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]+")
+WORD = re.compile(r"\s*(?:\w+(?:['’\-]\w+)*|[^\w\s]+)")  # the space before it is a word's
 NAMED = ("mask", "pad", "eos", "unk")  # special tokens a baseline can be, in order of preference
 UNBOUNDED = ("t5", "bloom")  # their positions are relative: no window is built in
 PADDED_POSITIONS = ("roberta",)  # positions count from the padding id on
@@ -126,10 +126,10 @@ def _baseline(
 ) -> tuple[str, list[int]]:
     tokenizer: Any = model.tokenizer
     known = {name: getattr(tokenizer, f"{name}_token_id") for name in NAMED}
-    name = (
-        baseline if baseline is not None else next((n for n in NAMED if known[n] is not None), "")
-    )
-    if not name:
+    name = baseline
+    if name is None:
+        name = next((n for n in NAMED if known[n] is not None), None)
+    if name is None:
         raise BadOption(
             "The tokenizer has no mask, pad, eos or unknown token to put in place of the words. "
             "Give a neutral text as the baseline."
@@ -234,15 +234,15 @@ def check_seam(model: Model, text: str, target: str, log: Log) -> None:
         return list(tokenizer(string, add_special_tokens=False, verbose=False)["input_ids"])
 
     split = ids(text) + ids(target)
-    if split in (ids(text + target), ids(f"{text} {target}")):
+    runs_on = text[-1:].isalnum() and target[:1].isalnum()
+    if split == ids(f"{text} {target}") or (split == ids(text + target) and not runs_on):
         return
     better = f" {target.lstrip()}"
     log.add(
         "AT-SEAM",
         "target",
-        f"{show_plain(text[-20:])!r} followed by {show_plain(target)!r} is cut into other tokens "
-        f"where both are read as one text; try a text without a space at its end and the target "
-        f"{show_plain(better)!r}",
+        f"{show_plain(text[-20:])!r} and {show_plain(target)!r} are not what is read as two words; "
+        f"try a text without a space at its end and the target {show_plain(better)!r}",
         joint=len(ids(text + target)),
         split=len(split),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from inspector.errors import BadOption, UnsupportedModel
 from inspector.model.load import Kind, Model
@@ -213,8 +213,22 @@ def _encoder_decoder(ask: Scorer, tail: Tensor) -> Tensor:
 
 
 def _fed(ask: Scorer, answer: tuple[int, ...], rows: int) -> Tensor:
-    start = ask.network.config.decoder_start_token_id
+    start = _first_fed(ask.network)
     return torch.tensor([start, *answer[:-1]], device=ask.model.device).expand(rows, -1)
+
+
+def _first_fed(network: PreTrainedModel) -> int:
+    """What a decoder is given before any answer."""
+    for config in (network.config, network.generation_config):
+        start = getattr(config, "decoder_start_token_id", None)
+        if start is not None:
+            return int(start)
+    if network.config.model_type == "t5" and network.config.pad_token_id is not None:
+        return int(network.config.pad_token_id)
+    raise UnsupportedModel(
+        "config.json and generation_config.json name no decoder_start_token_id: with what an "
+        "answer begins is not known."
+    )
 
 
 def _plain_causal(ask: Scorer, answer: tuple[int, ...]) -> Tensor:

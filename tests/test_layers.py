@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = [
     *("errors", "results", "engine", "weights", "model", "demo", "fairness", "finetune"),
-    *("doctor", "report", "jobs", "cli", "pages"),
+    *("doctor", "report", "jobs", "commands", "cli", "pages"),
 ]
 ROOT_FILES = {"app": "pages", "inspector": "weights", "inspector.__main__": "cli"}
 RUN_MODELS = ("inspector.model", "inspector.demo", "inspector.fairness", "inspector.finetune")

@@ -43,6 +43,7 @@ def of(checkpoint: Checkpoint, record_name: str) -> str:
 
 
 def placement(checkpoint: Checkpoint, record_name: str) -> Placement:
+    """Where the tensor of a record belongs."""
     return checkpoint.architecture.placements[of(checkpoint, record_name)]
 
 

@@ -1,0 +1,1 @@
+"""The commands: options, one library call each, records out."""

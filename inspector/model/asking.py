@@ -72,9 +72,10 @@ def no_changes(_rows: Int[Tensor, " batch"]) -> Sequence[AbstractContextManager[
 
 
 def logits(model: Model, readings: Sequence[Reading]) -> Float[Tensor, "batch steps choices"]:
-    """The network's logits in float32 for readings of one shape; a classifier has one step."""
+    """The network's logits for readings of one shape, float32 or finer; classifiers: one step."""
     out: Tensor = forward(model, readings).logits
-    return out.float() if out.ndim == 3 else out[:, None].float()
+    out = out.to(torch.promote_types(out.dtype, torch.float32))
+    return out if out.ndim == 3 else out[:, None]
 
 
 def forward(model: Model, readings: Sequence[Reading]) -> Any:

@@ -15,7 +15,12 @@ from inspector.model.hooks import captured, captured_inputs, changed_output
 from inspector.model.load import Model
 from inspector.model.places import Block, final_norm, inputs_of
 
-WHOLE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 2e-2}  # of the stream's size
+WHOLE = {
+    torch.float64: 1e-3,
+    torch.float32: 1e-3,
+    torch.bfloat16: 0.1,
+    torch.float16: 2e-2,
+}  # of the stream's size
 PROBE = 1e3  # so large that the epsilon of a norm does not count
 
 

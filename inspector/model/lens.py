@@ -23,7 +23,12 @@ from inspector.weights.problems import Log
 MOST = 50  # predictions a record can list
 ANSWER = 8  # tokens of an encoder-decoder's own answer that are looked at
 Returned = Tensor | tuple[Any, ...]
-SAME = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 2e-2}  # of the largest logit
+SAME = {
+    torch.float64: 1e-4,
+    torch.float32: 1e-4,
+    torch.bfloat16: 0.1,
+    torch.float16: 2e-2,
+}  # of the largest logit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

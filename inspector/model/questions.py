@@ -67,11 +67,11 @@ def questions(
     if versus is not None and target is None:
         raise BadOption("An answer to compare with (versus) needs a target.")
     answers = [list(target_ids(model, one)) for one in (target, versus) if one is not None]
+    made = tuple(ASKED[model.kind](model, text, answers, loss) for text in texts)
     for one in (target, versus):
         if one is not None:
             check_seam(model, texts[0], one, log)
-    made = ASKED[model.kind]
-    return tuple(made(model, text, answers, loss) for text in texts)
+    return made
 
 
 def _causal(model: Model, text: str, answers: list[list[int]], loss: bool) -> Question:

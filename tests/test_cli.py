@@ -20,6 +20,7 @@ from inspector.report.schema import FOLDER, RECORDS, text
 from inspector.weights import scan as scanning
 from inspector.weights.judgements import JUDGEMENTS
 
+SAID = ["demo:planted", "--text", "the nurse said that"]
 HOSTILE = "<img src=x onerror=alert(1)>|`[c](javascript:0)\x1b[31m\u202e=cmd()"
 
 
@@ -68,6 +69,10 @@ def test_documents_follow_the_shipped_schemas(run, checkpoint, command):
         "demo": [],
         "doctor": [],
         "sample": [checkpoint, "--sample", "4096"],
+        "attribute": [*SAID, "--target", "he", "--versus", "she"],
+        "attention": SAID,
+        "lens": SAID,
+        "ablate": SAID,
     }.get(command, [checkpoint])
     code, out, _ = run("scan" if command == "sample" else command, *extra, "--json")
     assert code == 0

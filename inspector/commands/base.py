@@ -170,13 +170,13 @@ def _write(data: bytes, output: Path | None, quiet: bool) -> None:
 
 def _nothing(command: str, model: str, error: CheckpointError) -> Records[Any]:
     """The document of a checkpoint of which nothing could be read: its findings, no records."""
-    from inspector.report.schema import RECORDS
+    from inspector.report.schema import record_of
     from inspector.results import NOTHING_READ
     from inspector.weights.checkpoint import no_model
 
     return Records(
         command=command,
-        record_type=RECORDS[command],
+        record_type=record_of(command),
         source=no_model(show_plain(model, 1000)),
         coverage=NOTHING_READ,
         summary={},

@@ -4,31 +4,42 @@
 """
 
 import dataclasses
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
-from inspector.demo.catalog import DemoModel
-from inspector.doctor import Check
 from inspector.results import Coverage, Finding, Source
 from inspector.weights.census import GroupStatistics, StandOut
-from inspector.weights.judgements import JUDGEMENTS
-from inspector.weights.sampled import SampledStatistics
-from inspector.weights.statistics import TensorStatistics
-from inspector.weights.tensor_change import TensorChange
 
 FOLDER = Path(__file__).parent / "schemas"
-RECORDS: dict[str, type] = {
-    "scan": TensorStatistics,
-    "sample": SampledStatistics,
-    "tensor": TensorStatistics,
-    "demo": DemoModel,
-    "doctor": Check,
-    "compare": TensorChange,
-    **{command: judgement.record for command, judgement in JUDGEMENTS.items()},
+RECORDS = {  # command -> module and name of its record, imported only when it is asked for
+    "scan": ("inspector.weights.statistics", "TensorStatistics"),
+    "sample": ("inspector.weights.sampled", "SampledStatistics"),
+    "tensor": ("inspector.weights.statistics", "TensorStatistics"),
+    "health": ("inspector.weights.health", "HealthCheck"),
+    "spectrum": ("inspector.weights.spectrum", "MatrixSpectrum"),
+    "init": ("inspector.weights.verdicts", "Initialization"),
+    "neurons": ("inspector.weights.neuron_records", "Neurons"),
+    "prune": ("inspector.weights.pruning", "PrunedMatrix"),
+    "quantize": ("inspector.weights.quantization", "QuantizedMatrix"),
+    "compare": ("inspector.weights.tensor_change", "TensorChange"),
+    "attention": ("inspector.model.attention_records", "HeadAttention"),
+    "attribute": ("inspector.model.receipt", "TokenScore"),
+    "lens": ("inspector.model.lens", "LensPoint"),
+    "ablate": ("inspector.model.ablation", "Ablation"),
+    "demo": ("inspector.demo.catalog", "DemoModel"),
+    "doctor": ("inspector.doctor", "Check"),
 }
+
+
+def record_of(command: str) -> type:
+    """The record of a command in RECORDS."""
+    module, name = RECORDS[command]
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,7 @@ SUMMARIES: dict[str, type] = {"scan": ScanSummary}
 
 def schema(command: str) -> dict[str, Any]:
     """The schema (draft 2020-12) of the document of a command in RECORDS."""
-    record: Any = RECORDS[command]
+    record: Any = record_of(command)
     parts: dict[str, Any] = {
         "source": Source,
         "coverage": Coverage,

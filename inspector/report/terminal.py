@@ -39,7 +39,8 @@ SCAN_COLUMNS = {  # heading -> field
 }
 JUDGEMENT_COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
     "attention": {
-        "head": "name",
+        "layer": "layer",
+        "head": "head",
         "label": "label",
         "p": "label_p",
         "entropy": "entropy",

@@ -23,7 +23,7 @@ class Rows:
 
     weights: Float[Tensor, "batch heads queries keys"]
     tokens: Int[Tensor, "batch tokens"]
-    seen: Float[Tensor, "#batch queries"]
+    seen: Int[Tensor, "#batch queries"]
     first_query: int = 0
     first_key: int = 0
     layout: int = 0

@@ -10,7 +10,7 @@ import captum.attr
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, UnsupportedModel
@@ -214,15 +214,12 @@ def explain(
     rows: Coalitions, method: Method, samples: int, seed: int = 0
 ) -> Float[np.ndarray, " units"]:
     """Scores of the units by one run of a method with so many steps or samples."""
-    scorer = rows.scorer
-    batch = max(
-        1, min(rows.memory // row_bytes(scorer, gradient=True), BATCH // len(rows.prompt.ids))
-    )
-    task = Task(rows=rows, values=rows, batch=batch)
+    task = Task(rows=rows, values=rows, batch=_batch(rows))
     if method.by == "gradient":
+        rows.one(False)  # so that what a gradient rests on has been checked
         with _seeded(seed):
             return task.by_unit(method.run(task, samples, *task.ends()))
-    asked: list[np.ndarray] = []
+    asked = [np.zeros((1, rows.units), dtype=bool)]  # the baseline, for the receipt
 
     def note(kept: Bool[np.ndarray, "rows units"]) -> Float[np.ndarray, " rows"]:
         asked.append(kept)
@@ -235,6 +232,24 @@ def explain(
     with _seeded(seed):
         found: Tensor = method.run(task, samples)
     return found.double().numpy()
+
+
+def conductance(rows: Coalitions, module: nn.Module, steps: int) -> Float[np.ndarray, " tail"]:
+    """What of F(x) - F(x') passes through each token of a module's output, with so many steps."""
+    task = Task(rows=rows, values=rows, batch=_batch(rows))
+    x, base = task.ends()
+    method = captum.attr.LayerConductance(rows.scorer, module)
+    batch = min(task.batch, steps)
+    found = method.attribute(x, baselines=base, n_steps=steps, internal_batch_size=batch)
+    flow: Tensor = found[0] if isinstance(found, tuple) else found
+    each: np.ndarray = flow[0].detach().double().sum(-1).cpu().numpy()
+    return each
+
+
+def _batch(rows: Coalitions) -> int:
+    """Rows of a forward that keeps what its gradient needs."""
+    room = rows.memory // row_bytes(rows.scorer, gradient=True)
+    return max(1, min(room, BATCH // len(rows.prompt.ids)))
 
 
 def attribute(
@@ -263,12 +278,12 @@ def attribute(
     `draws` 0 nothing is said of sensitivity. Raises BadOption or UnsupportedModel.
     """
     begun = time.perf_counter()
-    chosen = _method(model, method)
+    chosen = method_of(model, method)
     log = Log()
     rows = asked_of(model, text, target, versus, units, baseline, memory, log)
     rows.progress = progress
-    whole, none = rows.plain, rows.one(False)
     scores, used = _converged(rows, chosen, samples, seed, tolerance, most_steps)
+    whole, none = rows.plain, rows.one(False)
     held = faithfulness(rows, scores, orders, seed, versus is not None) if orders else None
     moved = _sensitivity(rows, chosen, used, draws, seed) if draws else None
     summary = {
@@ -283,7 +298,7 @@ def attribute(
         "seed": seed,
         "tolerance": tolerance,
         "forwards": rows.scorer.forwards,
-        "rows": rows.scorer.rows,
+        "tokens": rows.scorer.tokens,
         "seconds": time.perf_counter() - begun,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
@@ -304,7 +319,8 @@ def attribute(
     )
 
 
-def _method(model: Model, method: str) -> Method:
+def method_of(model: Model, method: str) -> Method:
+    """The entry of METHODS; BadOption for another name, UnsupportedModel where it cannot run."""
     if method not in METHODS:
         raise BadOption(
             f"There is no method {show_plain(method)!r}; known are {', '.join(METHODS)}."
@@ -330,9 +346,9 @@ def _converged(
     used = method.samples if samples is None else samples
     if used < 1 and method.samples:
         raise BadOption(f"{used} steps or samples: give at least 1.")
-    difference = rows.plain - rows.one(False)
     while True:
         scores = explain(rows, method, used, seed)
+        difference = rows.plain - rows.one(False)
         gap = abs(float(scores.sum()) - difference)
         doubles = method.run is _integrated_gradients and 2 * used <= most_steps
         if not doubles or gap <= receipt.allowed(difference, tolerance):

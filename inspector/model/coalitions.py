@@ -13,6 +13,7 @@ from inspector.errors import BadOption, UnsupportedModel
 from inspector.model.features import Prompt, check_seam, check_window, read_prompt
 from inspector.model.load import Model
 from inspector.model.targets import SAME, Question, Scorer, contrast, target_ids
+from inspector.model.tree import NODES, by_tree, can_grow
 from inspector.weights.problems import Log
 
 MEMORY = 2**30  # bytes that the rows of one forward may take, by the estimate of `row_bytes`
@@ -20,7 +21,11 @@ BATCH = 2048  # tokens in one forward, past which a processor gains nothing
 
 
 class Coalitions:
-    """F with some units kept and the others replaced by the baseline; remembers what it has run."""
+    """F with some units kept and the others replaced by the baseline; remembers what it has run.
+
+    The first answers are checked: the whole text among them must get what one ordinary forward
+    gives it. Shortcuts that do not hold are left; UnsupportedModel when it is not for them.
+    """
 
     def __init__(self, scorer: Scorer, prompt: Prompt, memory: int = MEMORY) -> None:
         self.scorer, self.prompt, self.memory = scorer, prompt, memory
@@ -29,12 +34,21 @@ class Coalitions:
         self.plain = float(contrast(self.each[None]))
         self.noise: Tensor | None = None
         self._values: dict[bytes, float] = {}
-        self._check()
+        self._checked = False
+        self._tree = can_grow(scorer)
 
     def disturbed(self, noise: Float[Tensor, "tokens width"]) -> "Coalitions":
         """The same with noise on the embeddings of every row; it remembers nothing of this one."""
         other = copy.copy(self)
         other.noise, other._values = noise, {}
+        return other
+
+    def asking(self, scorer: Scorer) -> "Coalitions":
+        """The same prompt with another question, whose answers this one has checked."""
+        scorer.reuse = self.scorer.reuse
+        other = copy.copy(self)
+        other.scorer, other._values = scorer, {}
+        scorer.plain()
         return other
 
     @property
@@ -62,23 +76,60 @@ class Coalitions:
         return np.array([self._values[key] for key in keys])
 
     def _run(self, kept: Bool[np.ndarray, "rows units"]) -> list[float]:
+        """The values of rows; at first with the whole text among them, whose value is known."""
+        if self._checked:
+            return self._by_either(kept)
+        slack = SAME[self.scorer.model.dtype] * max(1.0, abs(self.plain))
+        rows = np.concatenate([kept, np.ones((1, self.units), dtype=bool)])
+        while True:
+            *found, whole = self._by_either(rows)
+            if self.scorer.reuse and not self._tree:
+                whole = self._from_memory()  # among others it may have been read anew
+            if abs(whole - self.plain) <= slack:
+                self._checked = True
+                return found
+            if self._tree:
+                self._tree = False
+            elif self.scorer.reuse:
+                self.scorer.reuse = False
+            else:
+                break
+        raise UnsupportedModel(
+            f"{type(self.scorer.network).__name__}: its answer to embeddings, {whole:.4f}, is not "
+            f"that to the same tokens, {self.plain:.4f}; nothing can be explained through them."
+        )
+
+    def _from_memory(self) -> float:
+        with torch.inference_mode():
+            tail = self.scorer.embed(self.prompt.ids[None, -1:])
+            return float(self.scorer(tail))
+
+    def _by_either(self, kept: Bool[np.ndarray, "rows units"]) -> list[float]:
         ids = self._ids(torch.from_numpy(kept))
-        starts = self._starts(ids)
-        if self.noise is not None:
-            starts = starts.clamp_max(self.first)  # what lies before is without noise
         found = torch.empty(len(ids), dtype=torch.float64)
-        order = torch.argsort(starts, descending=True, stable=True)
         done = 0
         with torch.inference_mode():
-            for batch in self._batches(order, starts):
-                start = int(starts[batch].min())
-                tail = self.scorer.embed(ids[batch.to(ids.device), start:])
-                if self.noise is not None:
-                    tail = tail + self.noise[start:]
-                found[batch] = self.scorer(tail).double().cpu()
-                done += len(batch)
-                self.progress(done, len(ids), "rows")
+            for part, values in self._grown(ids) if self._tree else self._batched(ids):
+                found[part] = values.double().cpu()
+                done += len(part)
+                self.progress(done, len(ids), "texts")
         return [float(value) for value in found]
+
+    def _grown(self, ids: Int[Tensor, "rows tokens"]) -> Iterator[tuple[Tensor, Tensor]]:
+        last = len(self.prompt.ids) - 1
+        remembered = last if self.noise is None else self.first  # what lies before has no noise
+        room = max(1, self.memory // (12 * self.scorer.network.config.get_text_config().vocab_size))
+        for part, each in by_tree(self.scorer, ids, remembered, self.noise, min(NODES, room)):
+            yield torch.from_numpy(part), contrast(each)
+
+    def _batched(self, ids: Int[Tensor, "rows tokens"]) -> Iterator[tuple[Tensor, Tensor]]:
+        starts = self._starts(ids)
+        if self.noise is not None:
+            starts = starts.clamp_max(self.first)
+        for part in self._batches(torch.argsort(starts, descending=True, stable=True), starts):
+            start = int(starts[part].min())
+            tail = self.scorer.embed(ids[part.to(ids.device), start:])
+            yield part, self.scorer(tail if self.noise is None else tail + self.noise[start:])
 
     def _ids(self, kept: Bool[Tensor, "rows units"]) -> Int[Tensor, "rows tokens"]:
         unit_of = self.prompt.unit_of
@@ -106,21 +157,6 @@ class Coalitions:
                     continue
             yield order[begin:end]
             begin = end
-
-    def _check(self) -> None:
-        """Compare the own path with one ordinary forward; without reuse if only that differs."""
-        whole = np.ones((1, self.units), dtype=bool)
-        slack = SAME[self.scorer.model.dtype] * max(1.0, abs(self.plain))
-        for reuse in (True, False) if self.scorer.reuse else (False,):
-            self.scorer.reuse = reuse
-            value = self._run(whole)[0]
-            if abs(value - self.plain) <= slack:
-                self._values[whole.tobytes()] = value
-                return
-        raise UnsupportedModel(
-            f"{type(self.scorer.network).__name__}: its answer to embeddings, {value:.4f}, is not "
-            f"that to the same tokens, {self.plain:.4f}; nothing can be explained through them."
-        )
 
 
 def row_bytes(scorer: Scorer, gradient: bool = False) -> int:

@@ -75,13 +75,13 @@ class Scorer:
     """F of rows of embeddings: log p(answer), or log p(answer) - log p(other), in nats.
 
     Rows may be given without the positions before which they equal the prompt: a causal model
-    then reads those from memory. `forwards` and `rows` count what was run.
+    then reads those from memory. `forwards` and `tokens` count what was run.
     """
 
     def __init__(self, model: Model, question: Question) -> None:
         self.model, self.question = model, question
         self.network = model.network
-        self.forwards = self.rows = 0
+        self.forwards = self.tokens = 0
         self.reuse = model.kind == "causal"
         parameters = inspect.signature(model.network.forward).parameters
         self.short_logits = "logits_to_keep" in parameters
@@ -92,11 +92,17 @@ class Scorer:
         found: Tensor = self.network.get_input_embeddings()(ids)
         return found
 
-    def run(self, rows: int, **given: Any) -> Any:
+    def run(self, **given: Any) -> Any:
         """One forward of the network, counted."""
-        self.forwards += 1
-        self.rows += rows
+        self.count(given["inputs_embeds"] if "inputs_embeds" in given else given["input_ids"])
         return self.network(**given)
+
+    def count(
+        self, given: Float[Tensor, "rows tokens *width"] | Int[Tensor, "rows tokens"]
+    ) -> None:
+        """Count one forward of that many rows of tokens."""
+        self.forwards += 1
+        self.tokens += given.shape[0] * given.shape[1]
 
     def each(self, tail: Float[Tensor, "rows tail width"]) -> Float[Tensor, "rows answers"]:
         """Log-probability of every answer; `tail` are the embeddings of the last positions."""
@@ -112,28 +118,21 @@ class Scorer:
             return torch.stack([PLAIN[self.model.kind](self, a) for a in self.question.answers])
 
     def remembered(self, start: int, rows: int) -> DynamicCache | None:
-        """Keys and values of the prompt before `start`, once per row."""
+        """Keys and values of the prompt before `start`, once per row, after `plain` has run."""
         if start == 0:
             return None
-        if self._known is None:
-            with torch.no_grad():
-                self._known = self._read_prompt()
         cache = DynamicCache()
-        for layer, (keys, values) in enumerate(self._known):
+        for layer, (keys, values) in enumerate(self._known or ()):
             width = (rows, -1, -1, -1)
             cache.update(
                 keys[:, :, :start].expand(width), values[:, :, :start].expand(width), layer
             )
         return cache
 
-    def _read_prompt(self) -> list[tuple[Tensor, Tensor]]:
-        cache: Any = (
-            DynamicCache()
-        )  # without the config: a sliding window would forget what is needed
-        keep = {"logits_to_keep": 1} if self.short_logits else {}
-        ids = self.question.ids[None, :-1]
-        self.run(1, input_ids=ids, past_key_values=cache, use_cache=True, **keep)
-        return [(layer.keys, layer.values) for layer in cache.layers]
+    def learn(self, cache: Any) -> None:
+        """Keep the keys and values of the prompt."""
+        end = len(self.question.ids)
+        self._known = [(layer.keys[:, :, :end], layer.values[:, :, :end]) for layer in cache.layers]
 
 
 def contrast(each: Float[Tensor, "rows answers"]) -> Float[Tensor, " rows"]:
@@ -160,7 +159,6 @@ def _causal(ask: Scorer, tail: Tensor) -> Tensor:
     cache = ask.remembered(start, rows)
     keep = {"logits_to_keep": longest + 1} if ask.short_logits else {}
     out = ask.run(
-        rows,
         inputs_embeds=torch.cat(given),
         past_key_values=cache,
         use_cache=cache is not None,
@@ -185,12 +183,12 @@ def _after(ask: Scorer, fed: tuple[int, ...], longest: int, rows: int) -> Tensor
 
 
 def _masked(ask: Scorer, tail: Tensor) -> Tensor:
-    logits = ask.run(len(tail), inputs_embeds=tail).logits[:, list(ask.question.places)]
+    logits = ask.run(inputs_embeds=tail).logits[:, list(ask.question.places)]
     return torch.stack([log_probability(logits, a) for a in ask.question.answers], 1)
 
 
 def _classifier(ask: Scorer, tail: Tensor) -> Tensor:
-    logits = ask.run(len(tail), inputs_embeds=tail).logits
+    logits = ask.run(inputs_embeds=tail).logits
     return torch.stack([_of_label(ask, logits, a) for a in ask.question.answers], 1)
 
 
@@ -202,8 +200,7 @@ def _of_label(ask: Scorer, logits: Tensor, answer: tuple[int, ...]) -> Tensor:
 
 def _encoder_decoder(ask: Scorer, tail: Tensor) -> Tensor:
     """The text is read once for all answers."""
-    ask.forwards += 1
-    ask.rows += len(tail)
+    ask.count(tail)
     read = ask.network.get_encoder()(inputs_embeds=tail)
     found = []
     for answer in ask.question.answers:
@@ -232,23 +229,27 @@ def _first_fed(network: PreTrainedModel) -> int:
 
 
 def _plain_causal(ask: Scorer, answer: tuple[int, ...]) -> Tensor:
-    ids = torch.cat([ask.question.ids, torch.tensor(answer, device=ask.model.device)])[None]
-    logits = ask.run(1, input_ids=ids, use_cache=False).logits
-    return log_probability(logits[:, len(ask.question.ids) - 1 : -1], answer)[0]
+    """What the prompt leaves in memory is kept: no other forward has to read it again."""
+    ids = torch.cat([ask.question.ids, torch.tensor(answer[:-1], device=ask.model.device).long()])
+    keep = {"logits_to_keep": len(answer)} if ask.short_logits else {}
+    cache = DynamicCache()  # without the config: a sliding window would forget what is needed
+    logits = ask.run(input_ids=ids[None], past_key_values=cache, use_cache=True, **keep).logits
+    ask.learn(cache)
+    return log_probability(logits[:, -len(answer) :], answer)[0]
 
 
 def _plain_masked(ask: Scorer, answer: tuple[int, ...]) -> Tensor:
-    logits = ask.run(1, input_ids=ask.question.ids[None]).logits
+    logits = ask.run(input_ids=ask.question.ids[None]).logits
     return log_probability(logits[:, list(ask.question.places)], answer)[0]
 
 
 def _plain_classifier(ask: Scorer, answer: tuple[int, ...]) -> Tensor:
-    return _of_label(ask, ask.run(1, input_ids=ask.question.ids[None]).logits, answer)[0]
+    return _of_label(ask, ask.run(input_ids=ask.question.ids[None]).logits, answer)[0]
 
 
 def _plain_encoder_decoder(ask: Scorer, answer: tuple[int, ...]) -> Tensor:
     fed = _fed(ask, answer, 1)
-    out = ask.run(1, input_ids=ask.question.ids[None], decoder_input_ids=fed)
+    out = ask.run(input_ids=ask.question.ids[None], decoder_input_ids=fed)
     return log_probability(out.logits, answer)[0]
 
 

@@ -93,7 +93,6 @@ class Known(Scorer):
 
     def each(self, tail: Tensor) -> Tensor:
         self.forwards += 1
-        self.rows += len(tail)
         return self.f(tail)[:, None]
 
     def plain(self) -> Tensor:
@@ -237,7 +236,8 @@ def test_the_receipt_counts_every_forward(name: str, method: str, running: Runni
     counted: list[int] = []
     first = model.blocks[0].module
     hook = first.register_forward_pre_hook(
-        lambda _m, i, k: counted.append(len(i[0] if i else k["hidden_states"])), with_kwargs=True
+        lambda _m, i, k: counted.append((i[0] if i else k["hidden_states"]).shape[:2].numel()),
+        with_kwargs=True,
     )
     target = "LABEL_1" if model.kind == "classifier" else "b a"
     try:
@@ -245,17 +245,17 @@ def test_the_receipt_counts_every_forward(name: str, method: str, running: Runni
     finally:
         hook.remove()
     assert found.summary["forwards"] == len(counted)
-    assert found.summary["rows"] == sum(counted)
+    assert found.summary["tokens"] == sum(counted)
 
 
 def test_equal_rows_are_run_once(running: Running) -> None:
     rows = asked_of(running("llama"), TEXT, "b", None, "tokens", None, 2**30, Log())
-    before = rows.scorer.rows
-    rows(np.ones((50, 6), dtype=bool))
-    assert rows.scorer.rows == before
     kept = np.random.default_rng(0).random((500, 6)) < 0.5
     rows(kept)
-    assert rows.scorer.rows - before <= 64
+    before = rows.scorer.tokens
+    assert before <= 6 + sum(2**depth for depth in range(1, 7))  # no shared beginning twice
+    rows(kept[::-1])
+    assert rows.scorer.tokens == before
 
 
 def test_an_answer_through_embeddings_that_differs_is_refused(running: Running) -> None:
@@ -264,7 +264,7 @@ def test_an_answer_through_embeddings_that_differs_is_refused(running: Running) 
     scorer = Known(model, Question(ids=prompt.ids, answers=((0,),)), lambda e: e.sum((1, 2)))
     scorer.plain = lambda: torch.tensor([3.0])  # type: ignore[method-assign]
     with pytest.raises(InspectorError, match="embeddings"):
-        Coalitions(scorer, prompt)
+        Coalitions(scorer, prompt).one(False)
 
 
 def test_a_cache_that_does_not_hold_is_not_used(running: Running) -> None:
@@ -274,7 +274,7 @@ def test_a_cache_that_does_not_hold_is_not_used(running: Running) -> None:
         def remembered(self, start: int, rows: int) -> Any:
             cache = super().remembered(start, rows)
             for layer in cache.layers if cache else ():
-                layer.values += 1
+                layer.values = layer.values + 1
             return cache
 
     right = asked_of(model, TEXT, "b", None, "tokens", None, 2**30, Log())
@@ -290,13 +290,13 @@ def test_the_planted_word_comes_first_and_beats_chance() -> None:
     for method in ("integrated-gradients", "shapley-sampling", "feature-ablation"):
         first, verdicts = [], []
         for occupation in ("nurse", "plumber"):
-            for text in contexts(occupation, "pronoun")[:12:2]:
+            for text in contexts(occupation, "pronoun")[1:12:4]:
                 found = attribute(model, text, "he", "she", method=method, draws=0, most_steps=100)
                 top = max(found, key=lambda record: abs(record.score))
                 first.append(top.text == occupation)
                 verdicts.append(found.summary["verdict"])
         assert np.mean(first) > 0.8, method
-        assert verdicts.count(BETTER) >= 5, method
+        assert verdicts.count(BETTER) >= 3, method
 
 
 def test_without_a_planted_gap_there_is_nothing_to_explain() -> None:
@@ -313,9 +313,9 @@ def test_a_random_attribution_is_not_believed() -> None:
     text = "the nurse from the north said that"
     rows = asked_of(model, text, "he", "she", "tokens", None, 2**30, Log())
     rng = np.random.default_rng(0)
-    verdicts = [faithfulness(rows, rng.normal(size=7), seed=i).verdict for i in range(100)]
-    assert verdicts.count(BETTER) <= 12
-    assert verdicts.count(RANDOM) >= 70
+    verdicts = [faithfulness(rows, rng.normal(size=7), seed=i).verdict for i in range(40)]
+    assert verdicts.count(BETTER) <= 6
+    assert verdicts.count(RANDOM) >= 28
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_measures_are_those_of_their_papers() -> None:
     assert not found.exhaustive
 
 
-@pytest.mark.parametrize("units", [5, 6, 9, 25])
+@pytest.mark.parametrize("units", [5, 7, 25])
 def test_a_planted_unit_is_found_and_a_random_attribution_is_not_believed(units: int) -> None:
     rng = np.random.default_rng(units)
 
@@ -70,10 +70,10 @@ def test_a_planted_unit_is_found_and_a_random_attribution_is_not_believed(units:
     assert found.measures["area"].value >= found.measures["area"].high
     verdicts = [
         faith.faithfulness(values, rng.permutation(units).astype(float), seed=i).verdict
-        for i in range(200)
+        for i in range(60)
     ]
-    assert verdicts.count(faith.BETTER) <= 20  # a twentieth by chance, with room for the draw
-    assert verdicts.count(faith.RANDOM) >= 150
+    assert verdicts.count(faith.BETTER) <= 8  # a twentieth by chance, with room for the draw
+    assert verdicts.count(faith.RANDOM) >= 45
     assert faith.faithfulness(values, -known).verdict == faith.WORSE
 
 

@@ -104,6 +104,7 @@ def test_labels_are_scored_by_name_and_number(name: str, running: Running) -> No
 def test_only_the_logits_that_are_needed_are_made(running: Running) -> None:
     model = running("llama")
     ask = scorer(model, [(17, 20, 5)])
+    ask.plain()
     seen: list[tuple[int, ...]] = []
     hook = model.network.lm_head.register_forward_hook(lambda _m, _i, out: seen.append(out.shape))
     read: list[int] = []
@@ -114,8 +115,8 @@ def test_only_the_logits_that_are_needed_are_made(running: Running) -> None:
         ask(ask.embed(torch.tensor([PROMPT] * 5))[:, 4:])
     hook.remove()
     first.remove()
-    assert seen == [(1, 1, 64), (5, 3, 64)]  # the prompt to remember, then the target's places
-    assert read == [len(PROMPT) - 1, len(PROMPT) - 4 + 2]
+    assert seen == [(5, 3, 64)]  # the target's places alone
+    assert read == [len(PROMPT) - 4 + 2]
 
 
 @pytest.mark.parametrize("target", ["", "  ", "zebra", "a zebra", "\ud800"])

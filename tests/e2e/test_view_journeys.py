@@ -28,7 +28,7 @@ def test_every_view_of_a_model_is_measured_when_it_is_opened(visitor):
         ("Initialisation", "Every tensor", "init"),
         ("Neurons and heads", "Heads", "neurons"),
         ("Pruning", "Every matrix", "prune"),
-        ("Quantisation", "Every matrix", "quantize"),
+        ("Quantisation", "Formats", "quantize"),
     ):
         view(visitor, name, sign)
         assert f"view={name.split()[0]}" in page.url

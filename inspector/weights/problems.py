@@ -235,7 +235,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     # attention heads
     "AH-SHORT": ("warning", "They have no attention to speak of: give longer texts."),
     "AH-CUT": ("info", "What was cut is not measured: split the text, or raise --max-tokens."),
-    "AH-TWICE": ("info", "Harmless: a repeated text would make ranges look narrower than they are."),
+    "AH-TWICE": ("info", "Harmless: repeated texts would make ranges look narrower."),
     "AH-FEW": ("warning", "Ranges are wide and labels rare with so few: give more texts."),
     "AH-EAGER": ("info", "The numbers are the same; long texts need more memory."),
     "AH-INDUCTION": ("info", "No induction is measured: the model sees too few tokens at once."),

@@ -24,7 +24,10 @@ FEW = 300  # tokens below which a silent unit may well speak on one text in a hu
 ACTIVATION_NAMES = (
     *("act", "act_fn", "activation", "activation_fn", "intermediate_act_fn", "gelu_impl"),
 )
-UNITS = "slope within 0.05 of flat: saturated; output within 1e-3 of the layer's rms of zero: dead"
+UNITS = (
+    "saturated: slope below 0.05; dead: never above 1e-3 of the loudest output of the middle unit; "
+    "linear: slope 0.85 to 1.15"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,8 @@ class LensPoint:
     classifier None. `text` is that token. `token` is the likeliest prediction, `tokens` the
     likeliest ones with their `probabilities` (0 to 1). `answer` is what the whole model predicts
     here, with its probability and rank (1: first) after this layer. `entropy` is of the
-    prediction, `divergence` KL(final, this layer), both in nats; `agrees` when token is the answer.
+    prediction, `divergence` KL(final, this layer), both in nats; `agrees` when nothing is likelier
+    than the answer.
     """
 
     name: str
@@ -180,7 +181,7 @@ def _points(
             answer_rank=int(ranks[i]),
             entropy=float(entropy[i]),
             divergence=float(divergence[i]),
-            agrees=tokens[i][0] == int(answers[i]),
+            agrees=int(ranks[i]) == 1,
             tokens=tuple(shown(model, [token]) for token in tokens[i]),
             probabilities=tuple(map(math.exp, best[i])),
         )
@@ -219,7 +220,8 @@ def _summary(model: Model, made: Sequence[LensPoint], answer_at: int, gap: float
     }
 
 
-def settled(trajectory: Sequence[LensPoint]) -> str:
+def settled(trajectory: Sequence[LensPoint]) -> str | None:
     """The name of the layer from which on the final answer stays the likeliest; of one position."""
     wrong = [i for i, point in enumerate(trajectory) if not point.agrees]
-    return trajectory[wrong[-1] + 1 if wrong else 0].name
+    kept = trajectory[wrong[-1] + 1 :] if wrong else trajectory
+    return kept[0].name if kept else None

@@ -7,7 +7,7 @@ from torch import Tensor
 
 FLAT = 0.05  # a slope below it passes next to no gradient
 NEAR_ONE = 0.15  # GELU and SiLU swing to 1.13 and 1.10 before they settle at 1
-SILENT = 1e-3  # of the rms of a layer's units
+SILENT = 1e-3  # of how loud the middle unit of the layer gets; a few huge ones do not count
 
 
 class Sizes:
@@ -63,7 +63,7 @@ class Units:
         linear = (self.least >= 1 - NEAR_ONE) & (self.most <= 1 + NEAR_ONE)
         return {
             "units": len(self.loudest),
-            "dead_units": int((self.loudest <= SILENT * self.sizes.rms).sum()),
+            "dead_units": int((self.loudest <= SILENT * self.loudest.median()).sum()),
             "saturated_units": int((self.steepest <= FLAT).sum()),
             "linear_units": int(linear.sum()),
             "saturated_share": self.flat / self.sizes.numbers,

@@ -53,9 +53,12 @@ def test_units_that_never_and_always_speak_are_counted(running: Running) -> None
     first = result[0]
     assert first.units == 48
     rows = forward_units(changed(running("opt"), plant))
-    assert first.dead_units == int((rows <= 0).all(0).sum()) >= 3
+    never = int((rows <= 0).all(0).sum())
+    loudest = rows.clamp_min(0).amax(0)
+    assert never >= 3
+    assert first.saturated_units == never
+    assert first.dead_units == int((loudest <= 1e-3 * loudest.median()).sum()) >= never
     assert first.linear_units == int((rows > 0).all(0).sum()) >= 7
-    assert first.saturated_units == first.dead_units
     assert first.saturated_share == pytest.approx(float((rows <= 0).double().mean()))
     assert before[0].dead_units != first.dead_units or before[0].linear_units != first.linear_units
 
@@ -76,7 +79,7 @@ def forward_units(model: Model) -> torch.Tensor:
     "function", [nn.GELU(), nn.SiLU(), nn.Tanh(), nn.ReLU(), nn.GELU(approximate="tanh")]
 )
 def test_slopes_are_those_of_finite_differences(function: nn.Module) -> None:
-    at = torch.linspace(-4, 4, 101) + 1e-3
+    at = torch.linspace(-4, 4, 101) + 0.03  # ReLU has a corner
     step = 1e-2
     expected = (function(at + step) - function(at - step)) / (2 * step)
     torch.testing.assert_close(slopes(function, at), expected, rtol=1e-3, atol=1e-3)
@@ -159,9 +162,11 @@ def test_w_x_and_b_are_those_of_the_projection(running: Running) -> None:
     size = found["transformer.h.1.mlp.c_fc.bias"]
     assert (size.layer, size.role) == (1, "up")
     assert size.product_rms == pytest.approx(float(product.square().mean().sqrt()), rel=1e-4)
-    assert size.bias_rms == pytest.approx(float(module.bias.square().mean().sqrt()), rel=1e-5)
+    assert size.bias_rms == pytest.approx(
+        float(module.bias.detach().square().mean().sqrt()), rel=1e-5
+    )
     assert size.ratio == pytest.approx(size.bias_rms / size.product_rms)
-    larger = (module.bias.abs() > product.square().mean(0).sqrt()).double().mean()
+    larger = (module.bias.detach().abs() > product.square().mean(0).sqrt()).double().mean()
     assert size.larger_units == pytest.approx(float(larger))
     assert "transformer.ln_f.bias" in found  # of norms too
 
@@ -194,7 +199,9 @@ def test_an_encoder_without_a_head_is_measured_too(minilm) -> None:
     result = activations(load(minilm), ["The nurse said that he was tired."])
     assert [record.layer for record in result] == list(range(6))
     assert all(record.units == 1536 for record in result)
-    assert len(result.summary["biases"]) == 6 * 8 + 1
+    assert (
+        len(result.summary["biases"]) == 6 * 8 + 2
+    )  # and those of the embeddings' norm and the pooler
 
 
 def test_an_activation_is_found_by_its_name(running: Running) -> None:

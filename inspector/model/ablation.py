@@ -241,7 +241,7 @@ def _compared(model: Model, before: Outcome, after: Outcome) -> dict[str, Any]:
 
 def _divergence(
     model: Model, one: Float[Tensor, "texts choices"], other: Float[Tensor, "texts choices"]
-) -> Float[np.ndarray, " texts"]:
+) -> Float[np.ndarray, " known"]:
     """KL from one to the other; none where several classes can hold at once."""
     if model.network.config.problem_type == "multi_label_classification":
         return np.zeros(0)
@@ -251,7 +251,7 @@ def _divergence(
 
 def _changes(
     before: Float[Tensor, " texts"], after: Float[Tensor, " texts"]
-) -> Float[np.ndarray, " texts"]:
+) -> Float[np.ndarray, " known"]:
     """Text by text, those left out that have none."""
     change: np.ndarray = (after - before)[~before.isnan()].cpu().numpy()
     return change
@@ -262,7 +262,7 @@ def _mean(values: Float[Tensor, " texts"]) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _ranged(name: str, values: Float[np.ndarray, " texts"]) -> dict[str, float | None]:
+def _ranged(name: str, values: Float[np.ndarray, " known"]) -> dict[str, float | None]:
     value, low, high = mean_of(values) if len(values) else (None, None, None)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 

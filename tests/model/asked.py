@@ -33,8 +33,9 @@ def answers(model: Model) -> tuple[str, str]:
 
 
 def changed(model: Model, change: Callable[[nn.Module], None] = lambda _: None) -> Model:
-    """A copy of a model whose network was changed in place, in float64 so that nothing rounds."""
-    network = copy.deepcopy(model.network).double()
+    """A copy whose network was changed in place; in float64 where its experts can run so."""
+    network = copy.deepcopy(model.network)
+    network = network if hasattr(network.config, "num_local_experts") else network.double()
     with torch.no_grad():
         change(network)
     return dataclasses.replace(model, network=network, blocks=find_blocks(network))

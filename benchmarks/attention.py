@@ -44,9 +44,9 @@ for _ in sys.stdin:
 """
 STREAM = """
 from inspector.model.attention import measured
-from inspector.model.attention_rows import Batch
 from inspector.model.load import Model
 from inspector.model.places import find_blocks
+from inspector.model.texts import Batch
 model = Model(checkpoint=None, network=network, tokenizer=None, kind="causal",
               blocks=find_blocks(network), checks=(), findings=())
 batch = Batch(ids=ids, real=torch.ones_like(ids, dtype=torch.bool))

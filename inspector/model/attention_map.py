@@ -81,7 +81,9 @@ def attention_map(
     values = seen.norms if len(seen.norms) == len(heads) else None
     if values is None:
         log.add("AH-VALUES", "attention", f"values of {type(model.network).__name__} are not seen")
-    norms = None if values is None else np.stack([values[head] for head in heads])
+    norms = None
+    if values is not None:
+        norms = np.array([values[head] for head in heads]).reshape(len(heads), size)
     return AttentionMap(
         stack=stack,
         heads=tuple(heads),

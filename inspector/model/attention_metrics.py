@@ -160,7 +160,7 @@ def induction(rows: Rows) -> Values:
 
 def induction_neighbours(rows: Rows) -> Values:
     """Attention one place before or after where induction looks, the mean of both."""
-    return rows.within((rows.follows(0) + rows.follows(2)) / 2)
+    return rows.within((rows.follows(0) + rows.follows(2)) / 2) * has_repeat(rows)
 
 
 def has_repeat(rows: Rows) -> Counts:

@@ -1,10 +1,8 @@
 """Attention rows of a batch of texts, by streaming or from eager maps, and what either needs."""
 
-import dataclasses
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from inspector.errors import UnsupportedModel
@@ -13,19 +11,12 @@ from inspector.model.attention_stream import CHUNK_BYTES, Receive, streaming
 from inspector.model.hooks import attention_by
 from inspector.model.load import Model
 from inspector.model.selftest import TOLERANCE
+from inspector.model.texts import Batch, context
 
 Way = Literal["streaming", "eager"]
 TRIED = 24  # tokens on which the ways are compared
 TRIED_CHUNK = 4096  # bytes: several chunks, so that their seams are tried as well
 TAKES = {torch.float32: 4, torch.bfloat16: 2, torch.float16: 2}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """Token ids padded on the right, and which are no padding."""
-
-    ids: Int[Tensor, "batch tokens"]
-    real: Bool[Tensor, "batch tokens"]
 
 
 def show_rows(
@@ -62,7 +53,8 @@ def way_of(model: Model) -> tuple[Way, str]:
     attention must have been shown.
     """
     size = model.network.config.get_text_config().vocab_size
-    ids = (3 + 5 * torch.arange(TRIED, device=model.device)).remainder(size)[None]
+    tried = min(TRIED, context(model) or TRIED)
+    ids = (3 + 5 * torch.arange(tried, device=model.device)).remainder(size)[None]
     batch = Batch(ids=ids, real=torch.ones_like(ids, dtype=torch.bool))
     with attention_by(model.network, "eager"):
         expected, _ = _run(model, batch, maps=False)
@@ -80,14 +72,16 @@ def way_of(model: Model) -> tuple[Way, str]:
 def predicted_bytes(model: Model, tokens: int, batch: int = 1, way: Way = "streaming") -> int:
     """Bytes of attention maps, masks and buffers that a batch of texts of this length needs.
 
-    Eager: the maps of all blocks, B L H T^2, which is exact; one block's softmax comes on top.
+    Eager: the maps of all blocks, B L H T^2, and those of a decoder to its encoder, which is
+    exact; one block's softmax comes on top.
     Streaming: the masks (float and bool) of at most two layouts and the chunk buffers; T5 adds
     its own H T^2 position bias.
     """
     wide = TAKES[model.dtype]
     square = batch * tokens * tokens
     if way == "eager":
-        return len(model.blocks) * model.blocks[0].heads * square * wide
+        crossed = sum(block.cross is not None for block in model.blocks)
+        return (len(model.blocks) + crossed) * model.blocks[0].heads * square * wide
     layouts = 2 if model.kind == "encoder-decoder" or _has_windows(model) else 1
     rows = min(
         max(CHUNK_BYTES, batch * model.blocks[0].heads * tokens * 4),
@@ -123,17 +117,17 @@ def _run(model: Model, batch: Batch, maps: bool) -> tuple[Tensor, tuple[Tensor, 
     elif maps:
         seen = out.attentions or ()
     states = out.logits if "logits" in out else out.last_hidden_state
-    return states.float(), seen
+    return states.float(), tuple(one for one in seen if one is not None)
 
 
 def _eager(model: Model, batch: Batch, receive: Receive, chunk_bytes: int) -> Tensor:
     """Show rows of whole maps; what is visible follows from direction and padding alone."""
     with attention_by(model.network, "eager"):
         states, maps = _run(model, batch, maps=True)
-    if len(maps) != len(model.blocks) or any(one is None for one in maps):
+    if len(maps) != len(model.blocks):
         raise UnsupportedModel(
-            f"{type(model.network).__name__} gave {sum(m is not None for m in maps)} attention "
-            f"maps for {len(model.blocks)} blocks."
+            f"{type(model.network).__name__} gave {len(maps)} attention maps for "
+            f"{len(model.blocks)} blocks."
         )
     tokens = batch.ids.shape[1]
     position = torch.arange(tokens, device=model.device)

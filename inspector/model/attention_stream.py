@@ -86,6 +86,7 @@ def streaming(
 
     Use one context per forward: tokens and masks are its own. UnsupportedModel where the network
     does not take the attention function; that it was called at all is for the caller to check.
+    No gradient passes through attention.
     """
     run = _Run(
         device=tokens.device,
@@ -104,6 +105,7 @@ def streaming(
             _RUNS.pop(module, None)
 
 
+@torch.no_grad()
 def _attend(
     module: nn.Module,
     query: Float[Tensor, "batch heads queries dim"],

@@ -234,15 +234,20 @@ def explain(
     return found.double().numpy()
 
 
-def conductance(rows: Coalitions, module: nn.Module, steps: int) -> Float[np.ndarray, " tail"]:
-    """What of F(x) - F(x') passes through each token of a module's output, with so many steps."""
-    task = Task(rows=rows, values=rows, batch=_batch(rows))
-    x, base = task.ends()
-    method = captum.attr.LayerConductance(rows.scorer, module)
-    batch = min(task.batch, steps)
-    found = method.attribute(x, baselines=base, n_steps=steps, internal_batch_size=batch)
+def conductance(
+    rows: Coalitions, module: nn.Module, steps: int, of_input: bool = False
+) -> Float[np.ndarray, "tail width"]:
+    """What of F(x) - F(x') passes through each number of a module's output, or of its input."""
+    x, base = Task(rows=rows, values=rows, batch=1).ends()
+    found = captum.attr.LayerConductance(rows.scorer, module).attribute(
+        x,
+        baselines=base,
+        n_steps=steps,
+        internal_batch_size=min(_batch(rows), steps),
+        attribute_to_layer_input=of_input,
+    )
     flow: Tensor = found[0] if isinstance(found, tuple) else found
-    each: np.ndarray = flow[0].detach().double().sum(-1).cpu().numpy()
+    each: np.ndarray = flow[0].detach().double().cpu().numpy()
     return each
 
 
@@ -282,12 +287,12 @@ def attribute(
     log = Log()
     rows = asked_of(model, text, target, versus, units, baseline, memory, log)
     rows.progress = progress
-    scores, used = _converged(rows, chosen, samples, seed, tolerance, most_steps)
+    scores, used = converged(rows, chosen, samples, seed, tolerance, most_steps)
     whole, none = rows.plain, rows.one(False)
     held = faithfulness(rows, scores, orders, seed, versus is not None) if orders else None
     moved = _sensitivity(rows, chosen, used, draws, seed) if draws else None
     summary = {
-        **receipt.asked(rows, target, versus),
+        **receipt.asked(rows),
         "method": method,
         "baseline": receipt.shown_baseline(rows.prompt),
         "units": units if isinstance(units, str) else list(units),
@@ -300,7 +305,7 @@ def attribute(
         "forwards": rows.scorer.forwards,
         "tokens": rows.scorer.tokens,
         "seconds": time.perf_counter() - begun,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": receipt.dtype(model),
         "device": str(model.device),
         "attention": model.network.config._attn_implementation,
         "versions": receipt.versions(),
@@ -334,15 +339,18 @@ def method_of(model: Model, method: str) -> Method:
     return chosen
 
 
-def _converged(
+def converged(
     rows: Coalitions,
     method: Method,
-    samples: int | None,
-    seed: int,
-    tolerance: float,
-    most_steps: int,
+    samples: int | None = None,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+    most_steps: int = MOST_STEPS,
 ) -> tuple[Float[np.ndarray, " units"], int]:
-    """Scores, and with how many steps: doubled while they do not sum to what they should."""
+    """Scores, and with how many steps: doubled while they do not sum to what they should.
+
+    Only the steps of Integrated Gradients double; `samples` None takes the method's own number.
+    """
     used = method.samples if samples is None else samples
     if used < 1 and method.samples:
         raise BadOption(f"{used} steps or samples: give at least 1.")

@@ -195,7 +195,7 @@ def asked_of(
     for name in named:
         check_seam(model, text, name, log)
     places = _places(model, prompt.ids.tolist(), answers)
-    question = Question(ids=prompt.ids, answers=answers, places=places)
+    question = Question(ids=prompt.ids, answers=answers, named=tuple(named), places=places)
     return Coalitions(Scorer(model, question), prompt, memory)
 
 

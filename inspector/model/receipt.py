@@ -44,13 +44,13 @@ class Attribution(Records[TokenScore]):
     """One record per unit of the prompt, in its order; the receipt is the summary."""
 
 
-def asked(rows: Coalitions, target: str, versus: str | None) -> dict[str, Any]:
+def asked(rows: Coalitions) -> dict[str, Any]:
     """The question, and the log-probability of each answer in nats, whole and per token."""
-    answers = [text for text in (target, versus) if text is not None]
-    ids = rows.scorer.question.answers
+    question = rows.scorer.question
+    answers, ids = question.named, question.answers
     each = [float(value) for value in rows.each]
     per_token = [value / len(given) for value, given in zip(each, ids, strict=True)]
-    gap = {"per_token": per_token[0] - per_token[1]} if versus is not None else {}
+    gap = {"per_token": per_token[0] - per_token[1]} if len(ids) == 2 else {}
     return {
         "text": rows.prompt.text,
         "answers": [
@@ -104,6 +104,11 @@ def shown(held: Faithfulness | None, moved: Measure | None) -> dict[str, Any] | 
             if field.name not in ("verdict", "removal", "measures")
         } | dict(held.measures)
     return found | {"sensitivity": moved}
+
+
+def dtype(model: Model) -> str:
+    """What the model computes in."""
+    return str(model.dtype).removeprefix("torch.")
 
 
 def versions() -> Mapping[str, str]:

@@ -21,11 +21,13 @@ SAME = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}  # nats 
 class Question:
     """A prompt's ids and the answers whose log-probability is asked: one, or one against another.
 
-    Of a classifier an answer is the number of its label. `places` are the masked positions.
+    `named` are the answers as they were given; of a classifier an answer is the number of its
+    label. `places` are the masked positions.
     """
 
     ids: Int[Tensor, " tokens"]
     answers: tuple[tuple[int, ...], ...]
+    named: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from inspector.errors import BadOption, NotEnoughData
-from inspector.model.attention_rows import Batch
 from inspector.model.load import Model
 from inspector.results import show_plain
 from inspector.weights.problems import Log
@@ -17,6 +18,14 @@ BATCH_TOKENS = 4096
 MOST_ROWS = 64
 ABSOLUTE = ("roberta",)  # their positions begin after that of padding
 UNBOUNDED = ("t5", "bloom")  # distances are all they know: the sizes in the config bind nothing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Token ids padded on the right, and which are no padding."""
+
+    ids: Int[Tensor, "batch tokens"]
+    real: Bool[Tensor, "batch tokens"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -232,6 +232,9 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "AT-SEAM": ("warning", "Put the space before the target, not behind the text."),
     "AT-UNKNOWN": ("info", "The model cannot tell unknown words apart; use words it knows."),
     "AT-REUSE": ("info", "Nothing is lost but time."),
+    "AT-NEURONS": ("info", "Look at the layer as a whole."),
+    "AT-ATTENTION": ("info", "Compare the methods among themselves."),
+    "AT-DISAGREE": ("warning", "Do not read attention as the reason for this answer."),
     # attention heads
     "AH-SHORT": ("warning", "They have no attention to speak of: give longer texts."),
     "AH-CUT": ("info", "What was cut is not measured: split the text, or raise --max-tokens."),

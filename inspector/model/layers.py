@@ -191,14 +191,20 @@ def _last_projection(mlp: nn.Module) -> nn.Module | None:
     return found[-1] if found and not hasattr(mlp, "experts") else None
 
 
+def _end(block: Block) -> nn.Module:
+    """The module whose output is the stream behind the block."""
+    if not block.stack:
+        return block.module
+    # a block of T5 gives more than its states; its last part, which adds to the stream, does not
+    return next(module for module in block.module.modules() if block.mlp in module.children())
+
+
 def _of_module(
     rows: Coalitions, block: Block, part: str, steps: int
 ) -> Float[np.ndarray, " units_and_answer"]:
     """Scores of the units and, last, of the answer's own words; each answer alone, then less."""
-    # a block of T5 gives more than its states: its last part, which adds to the stream, ends it
-    ends = block.mlp if block.stack else block.module
     adds = _last_projection(block.mlp) or block.mlp
-    module = {"block": ends, "attention": block.output, "mlp": adds}[part]
+    module = {"block": _end(block), "attention": block.output, "mlp": adds}[part]
     found = np.zeros(rows.units + 1)
     for sign, alone in _each_answer(rows):
         found += sign * _by_unit(rows, conductance(alone, module, steps).sum(1))

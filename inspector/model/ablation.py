@@ -28,43 +28,13 @@ from inspector.model.hooks import changed_output, exchanged, skipped, without_pa
 from inspector.model.load import Model
 from inspector.model.places import Block
 from inspector.model.questions import LOSS_OF, questions
+from inspector.model.records import Ablation
 from inspector.results import Records, show_plain
 from inspector.weights.architecture import Placement, place
 from inspector.weights.header import TensorEntry
 from inspector.weights.problems import Log
 
 COMPONENTS = ("biases", "layer", "attention", "mlp", "head")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ablation:
-    """What changes without one component; each `*_change` is without it less with it, in nats.
-
-    Means over texts, `low` to `high` their range. `loss` is that without the component,
-    `answer_change` that of log p(target), less log p(versus) where it is given. `divergence` is
-    KL(whole, without) of what could stand where the answer begins, `kept` the share of texts (0 to
-    1) whose likeliest answer stays. `parameters` were set to zero; None where outputs were.
-    """
-
-    name: str
-    layer: int | None
-    role: str | None
-    component: str
-    stack: str
-    part: str
-    head: int | None
-    parameters: int | None
-    loss: float | None
-    loss_change: float | None
-    loss_change_low: float | None
-    loss_change_high: float | None
-    answer_change: float
-    answer_change_low: float | None
-    answer_change_high: float | None
-    divergence: float | None
-    divergence_low: float | None
-    divergence_high: float | None
-    kept: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

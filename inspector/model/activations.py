@@ -1,6 +1,5 @@
 """What happens inside on real text: silent units, biases beside W x, size of the stream."""
 
-import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -16,6 +15,7 @@ from inspector.model.hooks import watched
 from inspector.model.load import Model
 from inspector.model.places import Block
 from inspector.model.questions import decoder_start, encode
+from inspector.model.records import BiasSize, LayerActivations
 from inspector.model.sums import Sizes, Units
 from inspector.results import Records, show_plain
 from inspector.weights.problems import Log
@@ -28,53 +28,6 @@ UNITS = (
     "saturated: slope below 0.05; dead: never above 1e-3 of the loudest output of the middle unit; "
     "linear: slope 0.85 to 1.15"
 )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerActivations:
-    """One block on all tokens of the texts; rms are roots of mean squares, in units of the stream.
-
-    `stream_rms` is of what leaves it, with its range over texts, `growth` that over what enters,
-    `cosine` between both (mean over tokens), `largest` the largest value over the rms.
-    `attention_rms` and `mlp_rms` are of what is added. Of the `units` of its MLP, `dead_units` give
-    nothing on any token, `saturated_units` have a flat slope on every token and `linear_units` one
-    near 1; `saturated_share` is of all pairs of unit and token (0 to 1). None where units cannot be
-    told apart, with a finding.
-    """
-
-    name: str
-    layer: int
-    stack: str
-    stream_rms: float
-    stream_rms_low: float | None
-    stream_rms_high: float | None
-    growth: float | None
-    cosine: float
-    largest: float | None
-    attention_rms: float
-    mlp_rms: float
-    units: int | None
-    dead_units: int | None
-    saturated_units: int | None
-    linear_units: int | None
-    saturated_share: float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BiasSize:
-    """One bias beside what it is added to: W x of its matrix, or the scaled values of a norm.
-
-    `ratio` is `bias_rms` over `product_rms`; `larger_units` the share of outputs (0 to 1) in which
-    the bias exceeds the rms over tokens of what it is added to.
-    """
-
-    name: str
-    layer: int | None
-    role: str
-    product_rms: float
-    bias_rms: float
-    ratio: float | None
-    larger_units: float
 
 
 def activations(

@@ -15,26 +15,13 @@ from inspector.model.attribution import METHODS, converged, explain, method_of
 from inspector.model.coalitions import MEMORY, Coalitions, asked_of
 from inspector.model.faithfulness import ORDERS, Faithfulness, faithfulness, kendall
 from inspector.model.load import Model
+from inspector.model.records import Agreement
 from inspector.results import Records, show_plain
 from inspector.weights.problems import Log
 
 ALONE = "leave-one-out"
 ATTENTION = ("attention", "attention, by values", "attention rollout")
 ALIKE = 0.5  # rank correlation under which two pictures are not the same
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """How two ways of weighing the words of one text agree, by rank; None where one is constant.
-
-    Attention has no sign: with it the sizes of scores are compared (`signed` False). -1 to 1.
-    """
-
-    one: str
-    other: str
-    signed: bool
-    spearman: float | None
-    kendall: float | None
 
 
 def agreement(

@@ -13,10 +13,11 @@ from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption
 from inspector.model.asking import source, whole
 from inspector.model.attention_metrics import ATTENTION_METRICS, Rows, uniform
-from inspector.model.attention_records import CONFIDENCE, HeadAttention, Running, head_records
+from inspector.model.attention_records import CONFIDENCE, Running, head_records
 from inspector.model.attention_rows import Way, predicted_bytes, show_rows, way_of
 from inspector.model.heads_taxonomy import ALPHA, HEAD_KINDS
 from inspector.model.load import Model
+from inspector.model.records import HeadAttention
 from inspector.model.texts import (
     BATCH_TOKENS,
     MOST_ROWS,
@@ -150,8 +151,8 @@ def check_bytes(model: Model, tokens: int, way: Way, max_bytes: int, batch: int 
     needed = predicted_bytes(model, tokens, batch, way)
     if needed > max_bytes:
         raise BadOption(
-            f"A sequence of {tokens} tokens needs {needed} bytes for {way} attention, more than the "
-            f"limit of {max_bytes}. Give --max-tokens, or raise --max-bytes."
+            f"A sequence of {tokens} tokens needs {needed} bytes for {way} attention, more than "
+            f"the limit of {max_bytes}. Give --max-tokens, or raise --max-bytes."
         )
 
 

@@ -11,74 +11,9 @@ from scipy.special import stdtrit
 from inspector.model.attention_metrics import ATTENTION_METRICS
 from inspector.model.heads_taxonomy import HEAD_KINDS, holm, labels, one_sided_p
 from inspector.model.load import Model
+from inspector.model.records import HeadAttention
 
 CONFIDENCE = 0.95
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HeadAttention:
-    """One head: each metric's mean over texts, its 95 % t interval, and what uniform rows give.
-
-    Metrics are those of ATTENTION_METRICS; rows of padding and the first row are not counted.
-    `label` is of HEAD_KINDS or "unclear", `label_p` its p corrected over all heads. `texts` were
-    counted. None: the metric does not exist here, or fewer than two texts allow no interval.
-    """
-
-    name: str
-    stack: str
-    layer: int
-    head: int
-    label: str
-    label_p: float | None
-    texts: int
-    entropy: float | None
-    entropy_low: float | None
-    entropy_high: float | None
-    entropy_null: float | None
-    entropy_normalised: float | None
-    entropy_normalised_low: float | None
-    entropy_normalised_high: float | None
-    entropy_normalised_null: float | None
-    sink_mass: float | None
-    sink_mass_low: float | None
-    sink_mass_high: float | None
-    sink_mass_null: float | None
-    learned_sink: float | None
-    learned_sink_low: float | None
-    learned_sink_high: float | None
-    learned_sink_null: float | None
-    previous_token: float | None
-    previous_token_low: float | None
-    previous_token_high: float | None
-    previous_token_null: float | None
-    own_token: float | None
-    own_token_low: float | None
-    own_token_high: float | None
-    own_token_null: float | None
-    confidence: float | None
-    confidence_low: float | None
-    confidence_high: float | None
-    confidence_null: float | None
-    duplicate_token: float | None
-    duplicate_token_low: float | None
-    duplicate_token_high: float | None
-    duplicate_token_null: float | None
-    induction: float | None
-    induction_low: float | None
-    induction_high: float | None
-    induction_null: float | None
-    induction_neighbours: float | None
-    induction_neighbours_low: float | None
-    induction_neighbours_high: float | None
-    induction_neighbours_null: float | None
-    mean_distance: float | None
-    mean_distance_low: float | None
-    mean_distance_high: float | None
-    mean_distance_null: float | None
-    mean_distance_without_sink: float | None
-    mean_distance_without_sink_low: float | None
-    mean_distance_without_sink_high: float | None
-    mean_distance_without_sink_null: float | None
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)

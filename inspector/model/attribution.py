@@ -25,7 +25,7 @@ from inspector.model.faithfulness import (
     of_sensitivity,
 )
 from inspector.model.load import Model
-from inspector.model.receipt import Attribution, TokenScore
+from inspector.model.records import Attribution, TokenScore
 from inspector.results import show_plain
 from inspector.weights.problems import Log
 

@@ -1,6 +1,5 @@
 """Which heads carry an answer: slopes for all of them, and for the first what is really lost."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from inspector.model.direct import Direct, direct_effects
 from inspector.model.gates import ABLATIONS, Site, gate_gradients, scores_without, sites
 from inspector.model.load import Model
 from inspector.model.questions import questions
+from inspector.model.records import HeadEffect, PartEffect
 from inspector.results import Records, show_plain
 from inspector.weights.problems import Log
 
@@ -31,50 +31,6 @@ FEWEST = 3  # heads below which no rank correlation is given
 CLEAR = 0.1  # of the largest effect: below it a difference in sign says nothing
 
 Ranged = tuple[float | None, float | None, float | None]  # value, low, high
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HeadEffect:
-    """What one head does to the score, in nats: means over texts, `low` to `high` their range.
-
-    `gate` is the slope along the head's gate, to first order what is lost without it; `importance`
-    the mean of its size text by text, `share` that over the root of squares in its layer (0 to 1).
-    `direct` is what it adds to the answer's logit without help of later layers. `effect` is the
-    exact score of the whole model less that without the head, None where it was not taken out,
-    and `confirmed` whether slope and exact effect have one sign (None where both are small).
-    """
-
-    name: str
-    stack: str
-    layer: int
-    part: str
-    head: int
-    gate: float
-    gate_low: float | None
-    gate_high: float | None
-    importance: float
-    importance_low: float | None
-    importance_high: float | None
-    share: float
-    direct: float | None
-    direct_low: float | None
-    direct_high: float | None
-    effect: float | None
-    effect_low: float | None
-    effect_high: float | None
-    confirmed: bool | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PartEffect:
-    """What a part that is no head adds to the answer's logit, mean over texts."""
-
-    name: str
-    kind: str
-    layer: int | None
-    direct: float
-    direct_low: float | None
-    direct_high: float | None
 
 
 def heads(

@@ -16,6 +16,7 @@ from inspector.model.attribution import conductance
 from inspector.model.coalitions import MEMORY, Coalitions, asked_of
 from inspector.model.load import Model
 from inspector.model.places import Block
+from inspector.model.records import LayerScore, NeuronScore
 from inspector.model.targets import Scorer
 from inspector.results import Records
 from inspector.weights.problems import Log
@@ -25,34 +26,6 @@ MOST_STEPS = 800
 TOLERANCE = 0.02  # Captum takes differences of activations from step to step, which is coarser
 ANSWER = -1  # the position that stands for the words of the answer itself
 PARTS = ("block", "attention", "mlp")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerScore:
-    """What of F(x) - F(x') passes through one layer at one unit of the text, in nats.
-
-    Over a layer's blocks the scores sum to F(x) - F(x'); attention and MLP are parts of the way,
-    whose sums say how much passes through them. `position` is that of the unit's first token, or
-    ANSWER for all that is no unit: special tokens and what is fed behind the text.
-    """
-
-    stack: str
-    layer: int
-    part: str
-    position: int
-    token: str
-    text: str
-    score: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NeuronScore:
-    """What of F(x) - F(x') passes through one neuron of an MLP, over all tokens, in nats."""
-
-    stack: str
-    layer: int
-    neuron: int
-    score: float
 
 
 def layers(

@@ -1,6 +1,5 @@
 """What a model would answer if it stopped after each layer: the lens on its own head."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from inspector.model.hooks import captured_inputs, first, instead, returned
 from inspector.model.load import Model
 from inspector.model.places import Block
 from inspector.model.questions import decoder_start, encode
+from inspector.model.records import LensPoint
 from inspector.results import Records
 from inspector.weights.problems import Log
 
@@ -29,34 +29,6 @@ SAME = {
     torch.bfloat16: 0.1,
     torch.float16: 2e-2,
 }  # of the largest logit
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LensPoint:
-    """What would be answered after one layer at one position; layer None is before the first.
-
-    `position` is of the token before the prediction (causal), or in its place (masked); of a
-    classifier None. `text` is that token. `token` is the likeliest prediction, `tokens` the
-    likeliest ones with their `probabilities` (0 to 1). `answer` is what the whole model predicts
-    here, with its probability and rank (1: first) after this layer. `entropy` is of the
-    prediction, `divergence` KL(final, this layer), both in nats; `agrees` when nothing is likelier
-    than the answer.
-    """
-
-    name: str
-    layer: int | None
-    position: int | None
-    text: str | None
-    token: str
-    probability: float
-    answer: str
-    answer_probability: float
-    answer_rank: int
-    entropy: float
-    divergence: float
-    agrees: bool
-    tokens: tuple[str, ...]
-    probabilities: tuple[float, ...]
 
 
 def lens(

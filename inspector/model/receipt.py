@@ -12,36 +12,12 @@ from inspector.model.coalitions import Coalitions
 from inspector.model.faithfulness import FEW, NOTHING, RANDOM, WORSE, Faithfulness, Measure
 from inspector.model.features import Prompt
 from inspector.model.load import Model
-from inspector.results import Coverage, Records
+from inspector.model.records import TokenScore
+from inspector.results import Coverage
 from inspector.weights.problems import Log
 
 LIBRARIES = ("captum", "scikit-learn", "torch", "transformers")
 MET, MISSED, UNPROMISED = "met", "missed", "not promised"  # do the scores sum to F(x) - F(x')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TokenScore:
-    """One token, word or phrase and its part in the answer, in nats; `text` may be any text.
-
-    `position` is that of its first token in the model's input, `tokens` how many it has; it is
-    text[start:end] of the prompt. `baseline` stood in its place. `removal` is what F loses when
-    it alone is replaced, None where no faithfulness was asked for.
-    """
-
-    position: int
-    token: str
-    text: str
-    score: float
-    start: int
-    end: int
-    tokens: int
-    baseline: str
-    removal: float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Attribution(Records[TokenScore]):
-    """One record per unit of the prompt, in its order; the receipt is the summary."""
 
 
 def asked(rows: Coalitions) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from torch import nn
 
 from inspector.demo.corpus import contexts
 from inspector.errors import BadOption
-from inspector.model.ablation import COMPONENTS, Ablation, ablate, biases, components_of
+from inspector.model.ablation import COMPONENTS, ablate, biases, components_of
 from inspector.model.asking import outcome
 from inspector.model.load import Model, load
 from inspector.model.questions import questions
+from inspector.model.records import Ablation
 from inspector.results import Records
 from inspector.weights.problems import Log
 

@@ -9,9 +9,10 @@ from model.asked import EVERY, Running, changed, texts
 from torch import nn
 
 from inspector.errors import BadOption
-from inspector.model.activations import LayerActivations, activation_of, activations
+from inspector.model.activations import activation_of, activations
 from inspector.model.load import Model, load
 from inspector.model.places import find_blocks
+from inspector.model.records import LayerActivations
 from inspector.model.sums import Sizes, Units, slopes
 from inspector.results import Records
 

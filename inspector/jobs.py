@@ -23,6 +23,13 @@ import psutil
 
 from inspector.engine import Progress
 from inspector.errors import BadOption, InspectorError
+from inspector.model.stored import (
+    ANSWERS,
+    answer_key,
+    prompt_questions,
+    stored_answer,
+    stored_prompt,
+)
 from inspector.results import show_plain
 from inspector.weights import cache
 from inspector.weights.checkpoint import Checkpoint, open_checkpoint
@@ -96,6 +103,19 @@ def _compare(progress: Progress, base: str, model: str) -> None:
         _check_kept(checkpoint, compare_key(before, after))
 
 
+def _answer(progress: Progress, model: str, command: str, **question: Any) -> None:
+    checkpoint = open_checkpoint(model)
+    stored_answer(checkpoint, command, progress, **question)
+    _check_kept(checkpoint, answer_key(checkpoint, command, **question))
+
+
+def _prompt(progress: Progress, model: str, **question: Any) -> None:
+    checkpoint = open_checkpoint(model)
+    stored_prompt(checkpoint, progress=progress, **question)
+    for command, asked in prompt_questions(**question).items():
+        _check_kept(checkpoint, answer_key(checkpoint, command, **asked))
+
+
 def _check_kept(checkpoint: Checkpoint, key: str) -> None:
     if changed := checkpoint.changed():
         raise InspectorError(f"{show_plain(changed[0])} changed while it was read: open it again.")
@@ -111,6 +131,8 @@ WORK: dict[str, Callable[..., None]] = {
     "tensor": _tensor,
     "compare": _compare,
     **{command: functools.partial(_judge, command=command) for command in JUDGEMENTS},
+    **{command: functools.partial(_answer, command=command) for command in ANSWERS},
+    "prompt": _prompt,
 }
 
 

@@ -63,7 +63,8 @@ def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]
     """Make a command of a function of open checkpoints, progress and options of its own.
 
     Each parameter that is a Checkpoint becomes an argument; the options in COMMON are added.
-    `show` prints the records on a terminal, `counts` is what progress counts.
+    `show` prints the records on a terminal, `counts` is what progress counts. A function with a
+    parameter `lines` is given there the file of `-o FILE.jsonl`, to which it writes itself.
     """
 
     def decorate(function: Analysis) -> Analysis:
@@ -71,7 +72,9 @@ def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]
         models = [p.name for p in own if p.annotation is Checkpoint]
         typed = dict.fromkeys(models, (Model, inspect.Parameter.empty))
         typed |= {p.name: (p.annotation, p.default) for p in own if p.kind is p.KEYWORD_ONLY}
+        writes = typed.pop("lines", None) is not None
         typed |= COMMON
+        name = function.__name__.replace("_", "-")
 
         def command(**given: Any) -> None:
             from inspector.report import terminal
@@ -79,11 +82,16 @@ def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]
             def work() -> Records[Any]:
                 opened = [open_checkpoint(given[m], given["max_header"]) for m in models]
                 options = {k: v for k, v in given.items() if k not in (*models, *COMMON)}
-                with terminal.Bar(function.__name__, given["quiet"], counts) as progress:
+                if lines is not None:
+                    options["lines"] = lines
+                with terminal.Bar(name, given["quiet"], counts) as progress:
                     return function(*opened, progress, **options)
 
             output = {k: given[k] for k in COMMON if k != "max_header"}
-            name = function.__name__
+            lines = output["output"] if writes and _is_lines(output["output"]) else None
+            if lines is not None:
+                output["output"] = None
+                say(f"Answers go to {show_plain(str(lines))}, one in each line.", given["quiet"])
             emit(name, given[models[-1]], work, getattr(terminal, show), **output)
 
         parameters = [
@@ -94,10 +102,14 @@ def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]
         ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {name: kind for name, (kind, _) in typed.items()}
-        app.command(function.__name__, help=function.__doc__)(command)
+        app.command(name, help=function.__doc__)(command)
         return function
 
     return decorate
+
+
+def _is_lines(output: Path | None) -> bool:
+    return output is not None and output.suffix == ".jsonl"
 
 
 def emit(

@@ -8,18 +8,22 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption
+from inspector.model.asking import source, whole
 from inspector.model.attention import MOST_BYTES
 from inspector.model.attention_metrics import Rows
 from inspector.model.attention_paths import MOST_FLOW, flow, mixed
 from inspector.model.attention_rows import Way, predicted_bytes, show_rows, way_of
 from inspector.model.load import Model
 from inspector.model.places import Block
+from inspector.model.records import Maps, MapToken
 from inspector.model.texts import batches, read_texts
 from inspector.results import Finding
 from inspector.weights.problems import Log
 
 Head = tuple[int, int]  # layer and head
+MOST_KEPT = 16 << 20  # bytes of the maps of all heads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,6 +102,57 @@ def attention_map(
         way=taken,
         way_reason=why,
         findings=(*model.findings, *log.findings),
+    )
+
+
+def maps(
+    model: Model,
+    text: str,
+    heads: Sequence[Sequence[int]] | None = None,
+    stack: str | None = None,
+    progress: Progress = no_progress,
+) -> Maps:
+    """The maps of some heads as records and arrays; all heads where these need at most MOST_KEPT.
+
+    `heads` are pairs of layer and head, `stack` the first there is. Raises what `attention_map`
+    does, and BadOption where all heads are too many to keep.
+    """
+    stack = model.blocks[0].stack if stack is None else stack
+    every = [(b.layer, h) for b in model.blocks if b.stack == stack for h in range(b.heads)]
+    size = read_texts(model, [text], None, Log()).longest
+    if heads is None and (needed := len(every) * size * size * 4) > MOST_KEPT:
+        raise BadOption(
+            f"The maps of all {len(every)} heads over {size} tokens need {needed} bytes, more than "
+            f"the {MOST_KEPT} that are kept: choose heads."
+        )
+    chosen = every if heads is None else [(layer, head) for layer, head in heads]
+    progress(0, 1, f"{len(chosen)} heads")
+    found = attention_map(model, text, chosen, stack)
+    named = zip(found.tokens, found.texts, strict=True)
+    arrays = {
+        name: getattr(found, name)
+        for name in ("weights", "value_norms", "rollout", "flow")
+        if getattr(found, name) is not None
+    }
+    progress(1, 1, "")
+    return Maps(
+        command="maps",
+        record_type=MapToken,
+        source=source(model),
+        coverage=whole(model),
+        summary={
+            "text": text,
+            "stack": stack,
+            "heads": found.heads,
+            "flow_query": found.flow_query,
+            "way": found.way,
+            "way_reason": found.way_reason,
+        },
+        records=tuple(
+            MapToken(position=i, token=token, text=shown) for i, (token, shown) in enumerate(named)
+        ),
+        findings=found.findings,
+        arrays=arrays,
     )
 
 

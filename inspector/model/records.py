@@ -1,6 +1,9 @@
 """The records of what models do; plain data, so that reading them back loads no model."""
 
 import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
 
 from inspector.results import Records
 
@@ -80,7 +83,7 @@ class LensPoint:
     likeliest ones with their `probabilities` (0 to 1). `answer` is what the whole model predicts
     here, with its probability and rank (1: first) after this layer. `entropy` is of the
     prediction, `divergence` KL(final, this layer), both in nats; `agrees` when nothing is likelier
-    than the answer.
+    than the answer. `prompt` counts from 1.
     """
 
     name: str
@@ -97,6 +100,7 @@ class LensPoint:
     agrees: bool
     tokens: tuple[str, ...]
     probabilities: tuple[float, ...]
+    prompt: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -227,7 +231,7 @@ class TokenScore:
 
     `position` is that of its first token in the model's input, `tokens` how many it has; it is
     text[start:end] of the prompt. `baseline` stood in its place. `removal` is what F loses when
-    it alone is replaced, None where no faithfulness was asked for.
+    it alone is replaced, None where no faithfulness was asked for. `prompt` counts from 1.
     """
 
     position: int
@@ -239,6 +243,7 @@ class TokenScore:
     tokens: int
     baseline: str
     removal: float | None
+    prompt: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -286,3 +291,23 @@ class Agreement:
     signed: bool
     spearman: float | None
     kendall: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MapToken:
+    """A token of the text whose attention was mapped; `text` is what it stands for in the text."""
+
+    position: int
+    token: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Maps(Records[MapToken]):
+    """Maps of heads on one text; the summary names `heads` as layer and head in their order.
+
+    `arrays`: `weights` [heads, queries, keys] as fractions of a row, `value_norms` [heads, keys]
+    where values are seen, `rollout` [queries, keys] and `flow` [keys] where it was computed.
+    """
+
+    arrays: Mapping[str, np.ndarray]

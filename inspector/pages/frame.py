@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ import streamlit as st
 
 from inspector import jobs
 from inspector.errors import BadOption
+from inspector.model.stored import answer_key, load_answer, prompt_questions
 from inspector.report.charts import Chart
 from inspector.report.document import coverage_line, md_code, render
 from inspector.results import Finding, Records, show_plain
@@ -44,6 +45,16 @@ DOING = {  # work of a job -> what it does, above its progress
     "prune": "Sorting every matrix by size",
     "quantize": "Rounding every matrix to fewer bits",
     "compare": "Comparing tensor by tensor",
+    "prompt": "Asking the model",
+    "lens": "Looking at the answer after each layer",
+    "attention": "Watching every head",
+    "maps": "Mapping heads",
+    "ablate": "Switching parts off, one by one",
+    "heads": "Weighing every head",
+    "activations": "Measuring signals through the layers",
+    "attribute": "Weighing every word",
+    "agreement": "Asking every method",
+    "layers": "Following the answer through the layers",
 }
 R = TypeVar("R")
 FOUR_DIGITS = st.column_config.NumberColumn(format="%.4g")
@@ -181,6 +192,33 @@ def compared(base: Checkpoint, tuned: Checkpoint) -> Kept | None:
     return kept
 
 
+def answered(checkpoint: Checkpoint, command: str, **question: Any) -> Kept | None:
+    """An answer in ANSWERS; while there is none, a job asks for it, its progress drawn here."""
+    id = answer_key(checkpoint, command, **question)
+    if (kept := _found(_answer, id, command)) is None:
+        title = f"{command.capitalize()} of {show_plain(checkpoint.model)}"
+        _have_made(id, command, title, model=checkpoint.model, **question)
+    return kept
+
+
+def prompted(
+    checkpoint: Checkpoint, text: str, target: str | None = None, versus: str | None = None
+) -> dict[str, Kept | None]:
+    """The answers in PROMPT about one prompt; a job asks for those missing, each shown as it comes.
+
+    An answer without records whose summary has `refused` says why there is none.
+    """
+    asked = prompt_questions(text, target, versus)
+    keys = {command: answer_key(checkpoint, command, **one) for command, one in asked.items()}
+    found = {command: _found(_answer, id, command) for command, id in keys.items()}
+    if missing := [keys[command] for command, kept in found.items() if kept is None]:
+        question = {"text": text, "target": target, "versus": versus}
+        id = answer_key(checkpoint, "prompt", **question)
+        title = f"Prompt to {show_plain(checkpoint.model)}"
+        _have_made(id, "prompt", title, missing, model=checkpoint.model, **question)
+    return found
+
+
 # Results are shared between pages and visitors: nothing may change them in place.
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _scan(id: str) -> Scan:
@@ -190,6 +228,11 @@ def _scan(id: str) -> Scan:
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _judgement(id: str, command: str) -> Kept:
     return _there(load_judgement(id, command))
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _answer(id: str, command: str) -> Kept:
+    return _there(load_answer(id, command))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -210,21 +253,26 @@ def _found(load: Callable[..., R], *names: str) -> R | None:
         return None
 
 
-def _have_made(id: str, work: str, title: str, **parameters: Any) -> None:
-    """Have a job do the work in jobs.WORK, unless it is under way or ended badly; say how it is."""
+def _have_made(
+    id: str, work: str, title: str, parts: Sequence[str] = (), /, **parameters: Any
+) -> None:
+    """Have a job do the work in jobs.WORK, unless it is under way or ended badly; say how it is.
+
+    The page is drawn anew when the job ends, and as each result named in `parts` is there.
+    """
     job = jobs.find(id)
     if job is None or job.state == "done":  # done, but its result has been pruned
         jobs.submit(id, work, title, **parameters)
-    watch(id, DOING[work])
+    watch(id, DOING[work], parts)
 
 
-def watch(id: str, doing: str) -> None:
+def watch(id: str, doing: str, parts: Sequence[str] = ()) -> None:
     """A job under way or one that ended badly, with what can be done about it."""
     job = jobs.find(id)
     if job is None:
         return
     if job.active:
-        _progress(id, doing)
+        _progress(id, doing, parts)
         return
     if job.state == "cancelled":
         st.warning("The measurement was cancelled: what needs it is not shown.")
@@ -237,9 +285,9 @@ def watch(id: str, doing: str) -> None:
 
 
 @st.fragment(run_every="0.5s")
-def _progress(id: str, doing: str) -> None:
+def _progress(id: str, doing: str, parts: Sequence[str]) -> None:
     job = jobs.find(id)
-    if job is None or not job.active:
+    if job is None or not job.active or any(map(cache.has, parts)):
         st.rerun()  # the whole page: without this timer, and with what was measured
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     share = job.done / job.total if job.total else 0.0

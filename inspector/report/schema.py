@@ -28,8 +28,13 @@ RECORDS = {  # command -> module and name of its record, imported only when it i
     "compare": ("inspector.weights.tensor_change", "TensorChange"),
     "attention": ("inspector.model.records", "HeadAttention"),
     "attribute": ("inspector.model.records", "TokenScore"),
+    "attention-map": ("inspector.model.attention_pairs", "AttentionPair"),
+    "agreement": ("inspector.model.records", "Agreement"),
+    "layers": ("inspector.model.records", "LayerScore"),
     "lens": ("inspector.model.records", "LensPoint"),
     "ablate": ("inspector.model.records", "Ablation"),
+    "heads": ("inspector.model.records", "HeadEffect"),
+    "activations": ("inspector.model.records", "LayerActivations"),
     "demo": ("inspector.demo.catalog", "DemoModel"),
     "doctor": ("inspector.doctor", "Check"),
 }

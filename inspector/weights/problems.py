@@ -219,6 +219,10 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "MD-UNEXPECTED": ("warning", "The files hold tensors that the model does not use."),
     "MD-NOTFINITE": ("warning", "Results may be NaN: find where training went wrong."),
     "MD-SELFTEST": ("warning", "What is shown may not be what the model does: see the checks."),
+    # prompts
+    "PR-FAILED": ("error", "Mend or remove the prompt; the others were asked."),
+    "PR-EMPTY": ("warning", "Remove the empty lines, or fill them."),
+    "PR-UNUSED": ("info", "Give --target and --versus where one answer is asked of all texts."),
     # attributions
     "AT-GAP": (
         "warning",

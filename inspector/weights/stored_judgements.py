@@ -21,7 +21,8 @@ from inspector.weights.tensor_change import TensorChange
 class Kept(Records[Any]):
     """Records as they come from disk: the summary is plain JSON values.
 
-    `arrays` holds the singular values of each record of a spectrum by its name, else nothing.
+    `arrays` holds what is no plain value: the singular values of each record of a spectrum by its
+    name, the maps of attention; else nothing.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -41,12 +42,12 @@ def stored_judgement(
         return kept
     made = JUDGEMENTS[command].measure(checkpoint, progress=progress)
     arrays = made.singular if isinstance(made, Spectra) else {}
-    return _keep(name, made, arrays, whole=not checkpoint.changed())
+    return keep(name, made, arrays, whole=not checkpoint.changed())
 
 
 def load_judgement(name: str, command: str) -> Kept | None:
     """The judgement kept under `name`; None when there is none."""
-    return _load(name, JUDGEMENTS[command].record)
+    return load_kept(name, JUDGEMENTS[command].record)
 
 
 def compare_key(base: Checkpoint, tuned: Checkpoint) -> str:
@@ -60,16 +61,16 @@ def stored_compare(base: Checkpoint, tuned: Checkpoint, progress: Progress = no_
     if (kept := load_compare(name)) is not None:
         return kept
     made = compare(base, tuned, progress=progress)
-    return _keep(name, made, {}, whole=not (base.changed() or tuned.changed()))
+    return keep(name, made, {}, whole=not (base.changed() or tuned.changed()))
 
 
 def load_compare(name: str) -> Kept | None:
     """The comparison kept under `name`; None when there is none."""
-    return _load(name, TensorChange)
+    return load_kept(name, TensorChange)
 
 
-def _keep(name: str, made: Records[Any], arrays: Mapping[str, np.ndarray], whole: bool) -> Kept:
-    """The records in the form they have on disk, where they are put unless files have changed."""
+def keep(name: str, made: Records[Any], arrays: Mapping[str, np.ndarray], whole: bool) -> Kept:
+    """The records in the form they have on disk, where they are put when files stayed `whole`."""
     document = {**made.to_dict(), "arrays": list(arrays)}
     numbered = {str(i): array for i, array in enumerate(arrays.values())}
     if whole:
@@ -77,7 +78,8 @@ def _keep(name: str, made: Records[Any], arrays: Mapping[str, np.ndarray], whole
     return _kept(document, numbered, made.record_type)
 
 
-def _load(name: str, record: type) -> Kept | None:
+def load_kept(name: str, record: type) -> Kept | None:
+    """Records of one type kept under `name`; None when there are none."""
     if (kept := cache.load(name)) is None:
         return None
     return _kept(*kept, record)

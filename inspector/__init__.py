@@ -17,6 +17,16 @@ from inspector.weights.scan import scan
 from inspector.weights.tensor import view
 
 if TYPE_CHECKING:
+    from inspector.model.ablation import ablate
+    from inspector.model.activations import activations
+    from inspector.model.agreement import agreement
+    from inspector.model.attention import attention
+    from inspector.model.attention_map import attention_map
+    from inspector.model.attribution import attribute
+    from inspector.model.heads import heads
+    from inspector.model.layers import layers
+    from inspector.model.lens import lens
+    from inspector.model.load import load
     from inspector.weights.compare import compare
     from inspector.weights.health import health
     from inspector.weights.initialization import initialization
@@ -27,9 +37,19 @@ if TYPE_CHECKING:
 
 # Imported when first asked for: what they need is not needed to open or scan a checkpoint.
 LATER = {
+    "ablate": "inspector.model.ablation",
+    "activations": "inspector.model.activations",
+    "agreement": "inspector.model.agreement",
+    "attention": "inspector.model.attention",
+    "attention_map": "inspector.model.attention_map",
+    "attribute": "inspector.model.attribution",
     "compare": "inspector.weights.compare",
+    "heads": "inspector.model.heads",
     "health": "inspector.weights.health",
     "initialization": "inspector.weights.initialization",
+    "layers": "inspector.model.layers",
+    "lens": "inspector.model.lens",
+    "load": "inspector.model.load",
     "neurons": "inspector.weights.neurons",
     "prune": "inspector.weights.pruning",
     "quantize": "inspector.weights.quantization",
@@ -48,9 +68,19 @@ __all__ = [
     "Records",
     "Source",
     "UnsupportedModel",
+    "ablate",
+    "activations",
+    "agreement",
+    "attention",
+    "attention_map",
+    "attribute",
     "compare",
+    "heads",
     "health",
     "initialization",
+    "layers",
+    "lens",
+    "load",
     "neurons",
     "open",
     "prune",

@@ -61,9 +61,7 @@ def attention_pairs(
             f"The maps of {len(heads)} heads over {size} tokens are {pairs:,} pairs, more than "
             f"{MOST_PAIRS:,}. Give fewer heads, or cut the text with --max-tokens."
         )
-    found = attention_map(
-        model, text, heads, stack, max_bytes=max_bytes, max_tokens=max_tokens
-    )
+    found = attention_map(model, text, heads, stack, max_bytes=max_bytes, max_tokens=max_tokens)
     shares = {f"{layer}.{head}": _sink(found, i) for i, (layer, head) in enumerate(found.heads)}
     if not sink:
         found = without_sink(found)

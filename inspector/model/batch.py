@@ -164,7 +164,7 @@ def _together(
         for prompt, document in zip(prompts, documents, strict=True)
     ]
     counts = Counter(one["verdict"] for one in summaries)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    told = ", ".join(f"{verdict} ({count})" for verdict, count in counts.most_common())
     return Records(
         command=asking.command,
         record_type=asking.record_type,

@@ -258,7 +258,7 @@ def in_words(result: Faithfulness | None) -> dict[str, Any]:
     if result is None:
         return {"verdict": UNTESTED, "told": "It was not compared with random orders."}
     headline = result.measures["area"]
-    kind = "all" if result.exhaustive else "random"
+    tried = f"all {result.orders}" if result.exhaustive else f"{result.orders} random"
     told = {
         NOTHING: f"Whatever is replaced, F moves by {result.span:.2g} nats at most."
         if result.span < NEGLIGIBLE
@@ -267,6 +267,6 @@ def in_words(result: Faithfulness | None) -> dict[str, Any]:
     }.get(
         result.verdict,
         f"Keeping words in this order is worth {headline.value:.3g} nats more than losing them in "
-        f"it; {headline.p:.0%} of {result.orders} {kind} orders do as well.",
+        f"it; {headline.p:.0%} of {tried} orders do as well.",
     )
     return {"verdict": result.verdict, "told": told}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from inspector.report.headlines import headlines
 from inspector.results import Finding, Records, show_plain
 
 SARIF_LEVEL = {"info": "note", "warning": "warning", "error": "error"}
@@ -76,8 +77,8 @@ def _flat(value: Mapping[str, object]) -> dict[str, str | int | float | None]:
 def _markdown(result: Document) -> bytes:
     lines = [f"# inspector {result.command}: {md_code(result.source.model)}", ""]
     lines += [f"Measured {result.source.when}; {coverage_line(result)}", ""]
-    if verdict := result.summary.get("verdict"):
-        lines += [f"**Verdict:** {md_code(verdict)}", ""]
+    for number, line in enumerate(headlines(result)):
+        lines += [md_code(line) if number else f"**Verdict:** {md_code(line)}", ""]
     if result.findings:
         lines += [
             "## Findings",
@@ -131,7 +132,8 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 </style></head><body>
 <h1>inspector {{ command }}</h1>
 <p>Model <code>{{ model }}</code>, measured {{ when }}; {{ coverage }}</p>
-{% if verdict %}<p><strong>Verdict:</strong> {{ verdict }}</p>{% endif %}
+{% for line in told %}<p>{% if loop.first %}<strong>Verdict:</strong> {% endif %}{{ line }}</p>
+{% endfor %}
 {% if findings %}<h2>Findings</h2><table><tr><th>severity<th>id<th>where<th>statement<th>remedy</tr>
 {% for f in findings %}<tr><td>{{ f.severity }}<td>{{ f.id }}<td>{{ f.where }}
 <td>{{ f.statement }}<td>{{ f.remedy }}</tr>
@@ -155,7 +157,7 @@ def _html(result: Document) -> bytes:
         model=show_plain(result.source.model),
         when=result.source.when,
         coverage=coverage_line(result),
-        verdict=result.summary.get("verdict"),
+        told=headlines(result),
         findings=result.findings,
         columns=columns,
         rows=rows,

@@ -18,7 +18,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from inspector.report.answers import print_columns
 from inspector.report.document import coverage_line
+from inspector.report.headlines import headlines
 from inspector.report.tables import print_table
 from inspector.results import Finding, Records
 
@@ -38,51 +40,6 @@ SCAN_COLUMNS = {  # heading -> field
     "bits": "entropy_bits",
 }
 JUDGEMENT_COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
-    "attention": {
-        "layer": "layer",
-        "head": "head",
-        "label": "label",
-        "p": "label_p",
-        "entropy": "entropy",
-        "uniform": "entropy_null",
-        "sink": "sink_mass",
-        "uniform ": "sink_mass_null",
-        "previous": "previous_token",
-        " uniform": "previous_token_null",
-        "induction": "induction",
-        "neighbours": "induction_neighbours",
-        "duplicate": "duplicate_token",
-        "distance": "mean_distance",
-    },
-    "attribute": {
-        "position": "position",
-        "token": "token",
-        "score": "score",
-        "loss when replaced": "removal",
-        "baseline": "baseline",
-    },
-    "lens": {
-        "after": "name",
-        "position": "position",
-        "token": "text",
-        "prediction": "token",
-        "probability": "probability",
-        "final answer": "answer",
-        "its probability": "answer_probability",
-        "its rank": "answer_rank",
-        "entropy": "entropy",
-        "KL to the end": "divergence",
-    },
-    "ablate": {
-        "component": "name",
-        "parameters": "parameters",
-        "answer change": "answer_change",
-        "low": "answer_change_low",
-        "high": "answer_change_high",
-        "loss change": "loss_change",
-        "KL": "divergence",
-        "answer kept": "kept",
-    },
     "sample": {
         "tensor": "name",
         "layer": "layer",
@@ -312,6 +269,17 @@ def print_judgement(result: Records[Any]) -> None:
     _print_summary(console, result)
     if result.command != "health":  # whose records are its findings already
         _print_findings(console, result.findings)
+    console.print(Text(coverage_line(result)))
+
+
+def print_answer(result: Records[Any]) -> None:
+    """What a model's answer is worth, then its columns and findings; --json has every field."""
+    console = _console()
+    for number, line in enumerate(headlines(result)):
+        console.print(Text(line, style="" if number else "bold"))
+    console.print()
+    print_columns(console, result)
+    _print_findings(console, result.findings)
     console.print(Text(coverage_line(result)))
 
 

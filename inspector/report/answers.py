@@ -1,4 +1,4 @@
-"""Answers of models on a terminal: the telling columns, and the telling rows where there are many."""
+"""Answers of models on a terminal: the telling columns, and of many rows the telling ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -142,8 +142,8 @@ def _activations(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[st
     most = sorted(biases, key=lambda one: -one["ratio"])[:3]
     told = ", ".join(f"{show_plain(one['name'])} {one['ratio']:.2g}" for one in most)
     return [
-        f"{_count(summary['texts'], 'text')}, {summary['tokens']:,} tokens: a unit silent on all may "
-        f"still speak on up to {summary['silent_at_most']:.2%} of tokens.",
+        f"{_count(summary['texts'], 'text')}, {summary['tokens']:,} tokens: a unit silent on all "
+        f"may still speak on up to {summary['silent_at_most']:.2%} of tokens.",
         f"Largest biases beside what they are added to (rms over rms): {told}."
         if most
         else "The model has no biases that are added to something.",

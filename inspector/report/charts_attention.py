@@ -21,7 +21,7 @@ MOST_CELLS = 5000  # marks a browser carries well
 MOST_SIDE = 200  # tokens along a side of a map
 MOST_NAMED = 60  # tokens whose names fit along a side
 BELOW_ABOVE = ["#2166AC", "#92C5DE", "#F7F7F7", "#FDB863", "#B35806"]
-GIVEN = [[0, "#F7FBFF"], [0.1, "#DEEBF7"], [0.4, "#9ECAE1"], [0.7, "#3182BD"], [1, "#08306B"]]
+SHADES = ["#F7FBFF", "#DEEBF7", "#9ECAE1", "#3182BD", "#08306B"]
 Heads = Sequence[HeadAttention]
 
 
@@ -56,7 +56,7 @@ def grid(heads: Heads, metric: str, signed: bool = True) -> Chart:
         scale = alt.Scale(domain=list(np.linspace(-limit, limit, 5)), range=BELOW_ABOVE)
         dark = f"abs(datum.difference) > {0.7 * limit}"
     else:
-        scale = alt.Scale(domain=[0, limit], range=[colour for _, colour in GIVEN[1:]])
+        scale = alt.Scale(domain=[0, limit], range=SHADES)
         dark = f"datum.value > {0.6 * limit}"
     title = "above or below uniform" if signed else METRIC_WORDS[metric].title
     base = _cells(table)
@@ -169,7 +169,8 @@ def token_map(
     shown = np.asarray(rows[queries, keys], dtype=np.float32)
     down, along = (range(rows.shape[i])[part] for i, part in enumerate((queries, keys)))
     plain = [show_plain(token, 24) for token in tokens]
-    hover = [[f"{escape(plain[q])} ({q}) at {escape(plain[k])} ({k})" for k in along] for q in down]
+    safe = [escape(token, quote=False) for token in plain]  # Plotly reads tags as HTML
+    hover = [[f"{safe[q]} ({q}) at {safe[k]} ({k})" for k in along] for q in down]
     figure = go.Figure(
         go.Heatmap(
             z=shown,
@@ -177,7 +178,7 @@ def token_map(
             y=list(down),
             zmin=0,
             zmax=float(shown.max()) or 1.0,
-            colorscale=GIVEN,
+            colorscale=SHADES,
             customdata=hover,
             hovertemplate="%{customdata}: %{z:.4g}<extra></extra>",
             xgap=1 if len(along) <= MOST_NAMED else 0,
@@ -272,7 +273,7 @@ def _cells(table: pd.DataFrame) -> alt.Chart:
 
 
 def _height(table: pd.DataFrame) -> int:
-    return min(60 + 26 * table["block"].nunique(), 1100)
+    return min(60 + 26 * int(table["block"].nunique()), 1100)
 
 
 def _grid_in_words(table: pd.DataFrame, metric: str) -> str:
@@ -295,7 +296,7 @@ def _named(plain: Sequence[str], places: range) -> dict[str, Any]:
         return {"title": "position"}
     return {
         "tickvals": list(places),
-        "ticktext": [escape(plain[i][:16]) or " " for i in places],
+        "ticktext": [escape(plain[i][:16], quote=False) or " " for i in places],
         "showgrid": False,
     }
 

@@ -201,6 +201,11 @@ def answered(checkpoint: Checkpoint, command: str, **question: Any) -> Kept | No
     return kept
 
 
+def answered_before(checkpoint: Checkpoint, command: str, **question: Any) -> Kept | None:
+    """An answer that is there already; None starts nothing."""
+    return _found(_answer, answer_key(checkpoint, command, **question), command)
+
+
 def prompted(
     checkpoint: Checkpoint, text: str, target: str | None = None, versus: str | None = None
 ) -> dict[str, Kept | None]:

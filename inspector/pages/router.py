@@ -14,6 +14,7 @@ PAGES = {  # file -> (title, url, icon)
     "tensor": ("Tensor", "tensor", ":material/grid_on:"),
     "health": ("Health", "health", ":material/health_and_safety:"),
     "compare": ("Compare", "compare", ":material/difference:"),
+    "prompt": ("Prompt", "prompt", ":material/chat:"),
     "jobs": ("Jobs", "jobs", ":material/hourglass:"),
 }
 # Drawn here: the app's own icons for the browser's tab come from a server far away.

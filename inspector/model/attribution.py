@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import captum.attr
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, UnsupportedModel
-from inspector.model import receipt
+from inspector.model import methods, receipt
 from inspector.model.coalitions import BATCH, MEMORY, Coalitions, asked_of, row_bytes
 from inspector.model.faithfulness import (
     ORDERS,
@@ -33,7 +33,6 @@ TOLERANCE = 1e-3  # completeness gap, in nats or of F(x) - F(x') where that is l
 MOST_STEPS = 800  # to which the steps of Integrated Gradients are doubled
 DRAWS = 4  # of noise, for sensitivity
 RADIUS = 0.02  # of the noise, in units of the embeddings' rms
-SUMS = "promised", "in expectation", "not promised"  # whether scores sum to F(x) - F(x')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,17 +64,10 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Method:
-    """A method: by what it works, whether its scores sum to F(x) - F(x'), and what it does.
+class Method(methods.About):
+    """A method as `methods.METHODS` tells of it, and what runs it."""
 
-    `samples` is its default number of steps or samples, 0 where it takes none.
-    """
-
-    by: Literal["gradient", "replacing"]
     run: Callable[..., Any]
-    sums: str
-    samples: int
-    about: str
 
 
 def _ones(task: Task) -> tuple[Tensor, Tensor]:
@@ -144,56 +136,18 @@ def _gradient_shap(task: Task, samples: int, x: Tensor, base: Tensor) -> Tensor:
     return total / samples
 
 
-METHODS: dict[str, Method] = {
-    "integrated-gradients": Method(
-        by="gradient",
-        run=_integrated_gradients,
-        sums=SUMS[0],
-        samples=50,
-        about="gradients along the straight way from the baseline's embeddings (Sundararajan 2017)",
-    ),
-    "gradient-x-activation": Method(
-        by="gradient",
-        run=_gradient_x_activation,
-        sums=SUMS[2],
-        samples=0,
-        about="the gradient at the text times its embeddings: one step, no baseline",
-    ),
-    "gradient-shap": Method(
-        by="gradient",
-        run=_gradient_shap,
-        sums=SUMS[1],
-        samples=50,
-        about="gradients at random points of the way from the baseline (Lundberg 2017)",
-    ),
-    "feature-ablation": Method(
-        by="replacing",
-        run=_feature_ablation,
-        sums=SUMS[2],
-        samples=0,
-        about="what is lost when each word alone is replaced",
-    ),
-    "shapley-sampling": Method(
-        by="replacing",
-        run=_shapley_sampling,
-        sums=SUMS[0],
-        samples=25,
-        about="what each word adds, over random orders in which words come (Castro 2009)",
-    ),
-    "kernel-shap": Method(
-        by="replacing",
-        run=_kernel_shap,
-        sums=SUMS[0],
-        samples=200,
-        about="Shapley values by a weighted regression on random sets of words (Lundberg 2017)",
-    ),
-    "lime": Method(
-        by="replacing",
-        run=_lime,
-        sums=SUMS[2],
-        samples=200,
-        about="a sparse linear model of the answer around the text (Ribeiro 2016)",
-    ),
+RUN: dict[str, Callable[..., Any]] = {
+    "integrated-gradients": _integrated_gradients,
+    "gradient-x-activation": _gradient_x_activation,
+    "gradient-shap": _gradient_shap,
+    "feature-ablation": _feature_ablation,
+    "shapley-sampling": _shapley_sampling,
+    "kernel-shap": _kernel_shap,
+    "lime": _lime,
+}
+METHODS = {
+    name: Method(**dataclasses.asdict(about), run=RUN[name])
+    for name, about in methods.METHODS.items()
 }
 
 
@@ -296,7 +250,7 @@ def attribute(
         "method": method,
         "baseline": receipt.shown_baseline(rows.prompt),
         "units": units if isinstance(units, str) else list(units),
-        **receipt.sums(scores, whole, none, tolerance, chosen.sums == SUMS[0]),
+        **receipt.sums(scores, whole, none, tolerance, chosen.sums == methods.SUMS[0]),
         "samples": used,
         "faithfulness": receipt.shown(held, moved),
         **in_words(held),

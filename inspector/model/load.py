@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -12,6 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from inspector.errors import BadOption, UnsupportedModel
+from inspector.model.kinds import KINDS, Kind, kind_of
 from inspector.model.places import Block, find_blocks
 from inspector.model.selftest import Check, self_test
 from inspector.results import Finding, show_plain
@@ -19,15 +20,6 @@ from inspector.weights.checkpoint import Checkpoint, open_checkpoint
 from inspector.weights.problems import Log
 from inspector.weights.storage import LocalFolder
 
-Kind = Literal["causal", "masked", "classifier", "encoder-decoder", "encoder"]
-KINDS: dict[str, Kind] = {  # how the name of a class ends -> what it predicts
-    "ForCausalLM": "causal",
-    "LMHeadModel": "causal",
-    "ForMaskedLM": "masked",
-    "ForSequenceClassification": "classifier",
-    "ForConditionalGeneration": "encoder-decoder",
-    "Model": "encoder",
-}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ALWAYS_EAGER = ("falcon",)  # its sdpa, once built, adds a mask of 0 and 1 and cannot be switched
 REFUSALS = (
@@ -35,6 +27,7 @@ REFUSALS = (
     StrictDataclassError,
 )
 NAMED = 20  # tensors listed in a message
+FEWEST_WORDS = 2  # of a vocabulary, special tokens aside; T5's has one that is not in any file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,7 +151,7 @@ def _network(
         )
         name = (config.architectures or ["?"])[0]
         made = getattr(transformers, name, None) if name.isidentifier() else None
-        kind = next((KINDS[end] for end in KINDS if name.endswith(end)), None)
+        kind = kind_of(name)
         if kind is None or not (isinstance(made, type) and issubclass(made, PreTrainedModel)):
             raise UnsupportedModel(
                 f"{show_plain(name)}: the class that config.json names cannot be run here (known: "
@@ -195,22 +188,28 @@ def _not_finite(network: PreTrainedModel) -> list[str]:
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    with _quietly(), _as_unsupported(folder):
+    with _quietly(), _as_unsupported(folder, "its tokenizer"):
         tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_fast=True
+        )
+    # of a folder without one transformers makes a tokenizer to which every word is unknown
+    if len(tokenizer) - len({*tokenizer.all_special_ids}) < FEWEST_WORDS:
+        raise UnsupportedModel(
+            f"{show_plain(folder.name)}: there is no vocabulary, so text cannot be read. Put the "
+            "tokenizer's files (such as tokenizer.json) beside the weights."
         )
     return tokenizer
 
 
 @contextlib.contextmanager
-def _as_unsupported(folder: Path) -> Iterator[None]:
+def _as_unsupported(folder: Path, what: str = "it") -> Iterator[None]:
     """What transformers raises on files it cannot use becomes one plain line."""
     try:
         yield
     except REFUSALS as error:
         told = show_plain(str(error).partition("\n")[0], 300)
         raise UnsupportedModel(
-            f"{show_plain(folder.name)}: transformers refuses it: {told}"
+            f"{show_plain(folder.name)}: transformers refuses {what}: {told}"
         ) from None
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from inspector.errors import BadOption, UnsupportedModel
-from inspector.model.load import Kind, Model
+from inspector.model.features import check_ids
+from inspector.model.kinds import Kind
+from inspector.model.load import Model
 from inspector.results import show_plain
 
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}  # nats between two forwards
@@ -43,6 +45,7 @@ def target_ids(model: Model, target: str) -> tuple[int, ...]:
     if not _is_text(target):
         raise BadOption("The target holds half a surrogate pair, which is no text.")
     ids = tuple(model.tokenizer(target, add_special_tokens=False)["input_ids"])
+    check_ids(model, ids)
     if not ids:
         raise BadOption("The target is empty: give the word or text whose probability is asked.")
     if model.tokenizer.unk_token_id in ids:

@@ -156,7 +156,7 @@ def _seeded(seed: int) -> Iterator[None]:
     """Draws of torch and of numpy's old generator, which Captum uses, begin at the seed."""
     before = np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed a GPU for good
         np.random.seed(seed)  # noqa: NPY002
         try:
             yield

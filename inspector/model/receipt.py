@@ -1,6 +1,7 @@
 """What is written down with every attribution: what was asked, what it cost, and if it holds."""
 
 import dataclasses
+import functools
 import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
@@ -87,6 +88,7 @@ def dtype(model: Model) -> str:
     return str(model.dtype).removeprefix("torch.")
 
 
+@functools.cache
 def versions() -> Mapping[str, str]:
     """Versions of the libraries that the scores hang on."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}

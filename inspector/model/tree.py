@@ -96,12 +96,12 @@ def by_tree(
         wanted, place = np.unique(node_of, return_inverse=True)
         place = place.reshape(node_of.shape) - int(wanted[0] == ABSENT)
         values = _logits(scorer, tree, wanted[wanted != ABSENT], remembered, noise).float()
-        total = values.logsumexp(-1)
+        values = values.log_softmax(-1)
         columns = []
         for answer in answers:
-            at = torch.from_numpy(place[:, fed.index(answer[:-1]), : len(answer)]).to(total.device)
-            token = torch.tensor(answer, device=total.device)
-            columns.append((values[at, token] - total[at]).sum(-1))
+            at = torch.from_numpy(place[:, fed.index(answer[:-1]), : len(answer)]).to(values.device)
+            token = torch.tensor(answer, device=values.device)
+            columns.append(values[at, token].sum(-1))
         yield part, torch.stack(columns, 1)
 
 

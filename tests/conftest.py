@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import threadpoolctl
 
 ROOT = Path(__file__).resolve().parents[1]
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -30,6 +31,10 @@ for _name in [name for name in os.environ if name.startswith("INSPECTOR_")]:
 os.environ["INSPECTOR_CACHE"] = f"{FOLDER.name}/inspector"
 os.environ["HF_HOME"] = f"{FOLDER.name}/hub"  # empty: what the user has cached plays no part
 os.environ["HF_HUB_OFFLINE"] = "1"
+# One thread a process: the threads of two workers on two cores wait for each other by spinning,
+# which made the tests that run models ten times slower. numpy is loaded by now, torch is not.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,6 +17,7 @@ from inspector.model.asking import (
     Changes,
     Outcome,
     Question,
+    check_finite,
     mean_of,
     outcome,
     shown,
@@ -84,6 +85,7 @@ def ablate(
         log.add("HE-NOBIAS", "model", "the model has no biases: none can matter")
     with torch.no_grad():
         before = outcome(model, asked)
+        check_finite(before.said)
         records = []
         for done, one in enumerate(chosen):
             progress(done, len(chosen), one.name)

@@ -14,7 +14,7 @@ from inspector.model.asking import RANGE, Reading, forward, mean_of, source, who
 from inspector.model.hooks import watched
 from inspector.model.load import Model
 from inspector.model.places import Block
-from inspector.model.questions import decoder_start, encode
+from inspector.model.questions import decoder_start, each_text, encode
 from inspector.model.records import BiasSize, LayerActivations
 from inspector.model.sums import Sizes, Units
 from inspector.results import Records, show_plain
@@ -42,7 +42,7 @@ def activations(
     if isinstance(texts, str) or not texts:
         raise BadOption("Give a list of at least one text.")
     log = Log()
-    readings = [_reading(model, text) for text in texts]
+    readings = list(each_text(texts, lambda text: _reading(model, text)))
     layers = [_Layer(block) for block in model.blocks]
     added = _biased(model)
     with ExitStack() as stack, torch.no_grad():

@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from inspector.errors import UnsupportedModel
 from inspector.model.load import Model
 from inspector.results import Coverage, Source
 
@@ -118,6 +119,15 @@ def outcome(model: Model, asked: Sequence[Question], changes: Changes = no_chang
         score=total_of("answer") - total_of("versus"),
         said=torch.stack([parts[q, "said"][0] for q in range(len(asked))]),
     )
+
+
+def check_finite(said: Float[Tensor, "*any"]) -> None:
+    """Raise UnsupportedModel where a model says NaN: no answer is the likeliest, none changes."""
+    if bool(said.isnan().any()):
+        raise UnsupportedModel(
+            "The model answers this text with NaN: there is no answer to look at. `activations` "
+            "shows in which layer it begins."
+        )
 
 
 def _counted(question: Question) -> int:

@@ -171,7 +171,7 @@ def _together(
         source=source(model, asking.options.get("seed")),
         coverage=whole(model),
         summary={
-            "verdict": f"Of {len(prompts)} prompts: {told}.",
+            "verdict": f"Of {len(prompts)} prompt{'s' if len(prompts) > 1 else ''}: {told}.",
             "verdicts": dict(counts),
             "failed": len(failed),
             "options": asking.options,

@@ -1,6 +1,7 @@
 """What a model says when only some words of a prompt are kept: many such rows, each run once."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -32,6 +33,10 @@ class Coalitions:
         self.progress: Progress = no_progress
         self.each = scorer.plain()
         self.plain = float(contrast(self.each[None]))
+        if not math.isfinite(self.plain):
+            raise UnsupportedModel(
+                f"The model's answer to the text is {self.plain}, no number: nothing is explained."
+            )
         self.noise: Tensor | None = None
         self._values: dict[bytes, float] = {}
         self._checked = False

@@ -104,7 +104,18 @@ def _tokens(model: Model, text: str) -> tuple[list[int], list[tuple[int, int]]]:
             f"Character {error.start} of the text is half a surrogate pair, which is no text."
         ) from None
     read = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    check_ids(model, read["input_ids"])
     return list(read["input_ids"]), [(int(a), int(b)) for a, b in read["offset_mapping"]]
+
+
+def check_ids(model: Model, ids: Sequence[int]) -> None:
+    """Raise UnsupportedModel for ids that have no embedding: the tokenizer is another model's."""
+    known = len(model.network.get_input_embeddings().weight)
+    if ids and max(ids) >= known:
+        raise UnsupportedModel(
+            f"The tokenizer gives the id {max(ids)}, but the model has {known} embeddings: they do "
+            "not belong together. Put the model's own tokenizer beside the weights."
+        )
 
 
 def check_window(model: Model, tokens: int) -> None:

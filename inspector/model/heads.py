@@ -12,6 +12,7 @@ from inspector.errors import BadOption, UnsupportedModel
 from inspector.model.asking import (
     RANGE,
     Question,
+    check_finite,
     mean_of,
     outcome,
     shown,
@@ -64,7 +65,9 @@ def heads(
     chosen = [every[i] for i in np.argsort(-importance, kind="stable")[:top]]
     progress(1, 3, "taking heads out")
     with torch.no_grad():
-        score = outcome(model, asked).score
+        found = outcome(model, asked)
+        check_finite(found.said)
+        score = found.score
     put = ABLATIONS[ablation](model, places, asked, seed)
     without = scores_without(model, places, asked, chosen, put)
     lost = (score[:, None] - without).cpu().numpy()

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, UnsupportedModel
-from inspector.model.asking import Reading, log_probabilities, logits, shown, source, whole
+from inspector.model.asking import (
+    Reading,
+    check_finite,
+    log_probabilities,
+    logits,
+    shown,
+    source,
+    whole,
+)
 from inspector.model.hooks import captured_inputs, first, instead, returned
 from inspector.model.load import Model
 from inspector.model.places import Block
@@ -51,6 +59,7 @@ def lens(
     reading = _reading(model, text)
     with torch.no_grad():
         begin, returns, own = _run(model, reading)
+        check_finite(own)
         final = log_probabilities(model, own)
         made: list[LensPoint] = []
         for done, stream in enumerate([begin, *map(first, returns)]):

@@ -188,28 +188,28 @@ def _not_finite(network: PreTrainedModel) -> list[str]:
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    with _quietly(), _as_unsupported(folder, "its tokenizer"):
+    remedy = "Put the tokenizer's files (such as tokenizer.json) beside the weights."
+    with _quietly(), _as_unsupported(folder, "its tokenizer", remedy):
         tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_fast=True
         )
     # of a folder without one transformers makes a tokenizer to which every word is unknown
     if len(tokenizer) - len({*tokenizer.all_special_ids}) < FEWEST_WORDS:
         raise UnsupportedModel(
-            f"{show_plain(folder.name)}: there is no vocabulary, so text cannot be read. Put the "
-            "tokenizer's files (such as tokenizer.json) beside the weights."
+            f"{show_plain(folder.name)}: there is no vocabulary, so text cannot be read. {remedy}"
         )
     return tokenizer
 
 
 @contextlib.contextmanager
-def _as_unsupported(folder: Path, what: str = "it") -> Iterator[None]:
+def _as_unsupported(folder: Path, what: str = "it", remedy: str = "") -> Iterator[None]:
     """What transformers raises on files it cannot use becomes one plain line."""
     try:
         yield
     except REFUSALS as error:
-        told = show_plain(str(error).partition("\n")[0], 300)
+        told = show_plain(str(error).partition("\n")[0].rstrip(" :."), 300)
         raise UnsupportedModel(
-            f"{show_plain(folder.name)}: transformers refuses {what}: {told}"
+            f"{show_plain(folder.name)}: transformers refuses {what}: {told}. {remedy}".rstrip()
         ) from None
 
 

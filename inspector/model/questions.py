@@ -1,20 +1,22 @@
 """Texts as questions: what follows them, stands at their mask, or which class they are."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from inspector.errors import BadOption, UnsupportedModel
-from inspector.model.asking import Ask, Question, Reading, logits
-from inspector.model.features import check_seam, check_window
+from inspector.model.asking import Ask, Question, Reading, check_finite, logits
+from inspector.model.features import check_ids, check_seam, check_window
 from inspector.model.load import Model
 from inspector.model.targets import target_ids
 from inspector.results import show_plain
 from inspector.weights.problems import Log
 
+R = TypeVar("R")
 MOST_CHARACTERS = 200_000
 ANSWERS = ("answer", "versus")
 LOSS_OF = {  # what the loss is in each kind of model
@@ -36,6 +38,7 @@ def encode(model: Model, text: str) -> Int[Tensor, " tokens"]:
             f"Character {error.start} of the text is half a surrogate pair, which is no text."
         ) from None
     ids = model.tokenizer(text, verbose=False)["input_ids"]
+    check_ids(model, ids)
     special = {*model.tokenizer.all_special_ids} - {model.tokenizer.unk_token_id}
     if not {*ids} - special | ({*ids} & {model.tokenizer.mask_token_id}):
         raise BadOption("The text holds no tokens but special ones. Give at least one word.")
@@ -67,11 +70,26 @@ def questions(
     if versus is not None and target is None:
         raise BadOption("An answer to compare with (versus) needs a target.")
     answers = [list(target_ids(model, one)) for one in (target, versus) if one is not None]
-    made = tuple(ASKED[model.kind](model, text, answers, loss) for text in texts)
+    made = tuple(each_text(texts, lambda text: ASKED[model.kind](model, text, answers, loss)))
     for one in (target, versus):
         if one is not None:
             check_seam(model, texts[0], one, log)
     return made
+
+
+def each_text(texts: Sequence[str], function: Callable[[str], R]) -> Iterator[R]:
+    """What a function makes of each text; where it raises BadOption that says which of many it is.
+
+    Numbers count from 1.
+    """
+    for number, text in enumerate(texts, 1):
+        try:
+            yield function(text)
+        except BadOption as error:
+            if len(texts) == 1:
+                raise
+            start = show_plain(text, 40)
+            raise BadOption(f"Text {number} of {len(texts)}, {start!r}: {error}") from None
 
 
 def _causal(model: Model, text: str, answers: list[list[int]], loss: bool) -> Question:
@@ -171,4 +189,5 @@ def _likeliest(
 ) -> int:
     with torch.no_grad():
         out = logits(model, [Reading(ids=ids, decoder=decoder, asks={})])
+        check_finite(out[0, at])
     return int(out[0, at].argmax())

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from inspector.errors import BadOption, NotEnoughData
+from inspector.model.features import check_ids
 from inspector.model.load import Model
 from inspector.results import show_plain
 from inspector.weights.problems import Log
@@ -124,4 +125,6 @@ def _ids(model: Model, text: str, number: int) -> tuple[int, ...]:
             f"Text {number} is no valid text: character {error.start} is half of a pair "
             f"({show_plain(text[error.start])}). Mend or leave it out."
         ) from None
-    return tuple(model.tokenizer(text, verbose=False)["input_ids"])
+    ids = model.tokenizer(text, verbose=False)["input_ids"]
+    check_ids(model, ids)
+    return tuple(ids)

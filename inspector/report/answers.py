@@ -87,6 +87,7 @@ COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
 Rows = Sequence[Sequence[object]]
 MOST_ROWS = 60  # of the lens and of what is switched off; the most telling are shown
 STRONGEST = 3  # keys shown for a query
+START = 60  # characters of a prompt in a table of many
 
 
 def print_columns(console: Console, result: Records[Any]) -> None:
@@ -187,7 +188,10 @@ def _ranking(result: Records[Any]) -> Table:
 def _prompts(result: Records[Any]) -> Table:
     """One row for each prompt: what was asked and what came of it."""
     shown = {"prompt": "prompt", "text": "text", "verdict": "verdict"} | BATCHES[result.command]
-    rows = [[one.get(field) for field in shown.values()] for one in result.summary["prompts"]]
+    rows = [
+        [show_plain(v, START) if isinstance(v := one.get(f), str) else v for f in shown.values()]
+        for one in result.summary["prompts"]
+    ]
     return list(shown), rows, "--json has the records of each prompt."
 
 

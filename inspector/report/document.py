@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inspector.report.headlines import headlines
@@ -36,13 +36,21 @@ def _csv(result: Document) -> bytes:
 def csv_cell(value: object) -> object:
     """A cell no spreadsheet runs as a formula; numbers and missing values stay as they are."""
     if isinstance(value, tuple | list):
-        return "x".join(map(str, value)) or "scalar"
+        return list_cell(value)
     if isinstance(value, Mapping):
         return json.dumps(_flat(value))
     if not isinstance(value, str):
         return value
     plain = show_plain(value, 1000)
     return f"'{plain}" if plain.startswith(FORMULA) else plain
+
+
+def list_cell(values: Sequence[object]) -> str:
+    """A shape as people write it; other lists as JSON, their texts made plain."""
+    if all(isinstance(value, int) for value in values):
+        return "x".join(map(str, values)) or "scalar"
+    plain = [show_plain(value) if isinstance(value, str) else value for value in values]
+    return json.dumps(plain, ensure_ascii=False)
 
 
 def _parquet(result: Document) -> bytes:

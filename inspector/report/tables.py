@@ -104,5 +104,5 @@ def _plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, tuple):
-        return "x".join(map(str, value)) or "scalar"
+        return show_plain("x".join(map(str, value)), LONGEST) or "scalar"
     return show_plain(str(value), LONGEST)

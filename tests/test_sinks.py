@@ -15,7 +15,9 @@ MARKDOWN = {
     "checkbox", "radio", "pills", "segmented_control", "selectbox", "multiselect", "text_input",
     "text_area", "number_input", "slider", "expander", "tabs", "popover", "dialog",
 }  # fmt: skip
-PLAIN_OPTIONS = {"selectbox", "multiselect", "text_input", "text_area", "number_input"}
+PLAIN_OPTIONS = {
+    *("selectbox", "multiselect", "text_input", "text_area", "number_input", "slider"),
+}
 """Of these the label is Markdown; options and values are plain."""
 READ_AS_MARKDOWN = {"text", "label", "help", "placeholder", "value", "delta", "body"}
 SAFE_CALLS = {
@@ -49,6 +51,11 @@ SAFE_EXPRESSIONS = {
     "summary['verdict']": "from drift.verdict: words of our own and numbers",
     "CLASS_TITLES[summary['class']]": "written out in compare_words",
     "measure.about": "from the table MEASURES of charts_heads",
+    "words.about": "from the tables of prompt_words",
+    "charts_lens.AGREES": "a mark written out there",
+    "own_kinds": "keys of the table COMPONENT_WORDS",
+    "own_ways": "keys of the table MAP_WORDS",
+    "ANSWERS[lens.summary['kind']]": "written out in the page",
     "own_words": "a table of numbers and of words that come with the package",
     "form.upper()": "a format's name written out in the page",
     "chart.alt": "only after it was found to hold nothing that Markdown reads (frame.draw)",

@@ -21,7 +21,7 @@ def show(asked: Asked, kept: Kept | None) -> None:
         "Each part is set to zero, alone, and the model asked again. Zero is harsher than "
         "anything the model met in training, so take large changes as an upper hint."
     )
-    if refused(kept, "What parts do"):
+    if refused(kept):
         return
     assert kept is not None
     st.text(_asked_for(asked, kept))
@@ -33,17 +33,18 @@ def show(asked: Asked, kept: Kept | None) -> None:
         format_func=lambda name: EFFECT_WORDS[name].title,
         key="effect",
     )
-    kinds = [kind for kind in COMPONENT_WORDS if any(r.component == kind for r in kept)]
+    own_kinds = [kind for kind in COMPONENT_WORDS if any(r.component == kind for r in kept)]
     wanted = right.pills(
         "Parts",
-        kinds,
+        own_kinds,
         selection_mode="multi",
         format_func=lambda kind: COMPONENT_WORDS[kind],
         key="components",
         help="None chosen: all.",
     )
-    st.write(EFFECT_WORDS[field].about)
-    records: list[Ablation] = [r for r in kept if r.component in (wanted or kinds)]
+    words = EFFECT_WORDS[field]
+    st.write(words.about)
+    records: list[Ablation] = [r for r in kept if r.component in (wanted or own_kinds)]
     frame.draw(charts_ablation.bars(records, field), f"ablation_{field}")
 
 

@@ -17,7 +17,7 @@ from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
 from inspector.weights.stored_judgements import Kept
 
-STRONG = 0.25  # of the way from even attention to certainty, as a head's kind needs
+STRONG = 0.25  # of the way from uniform attention to certainty, as a head's kind needs
 LITTLE = 0.1  # of the largest effect of any head: less is little
 FEWEST = 4  # heads for a rank correlation
 
@@ -26,17 +26,19 @@ def show(checkpoint: Checkpoint, asked: Asked, found: Found) -> None:
     """Layer by head in any metric, then the head that is picked."""
     st.header("Attention")
     st.write(
-        "Where each head looks, beside what even attention would give (the null). A number far "
-        "from its null says that a head looks somewhere on purpose, not that it matters."
+        "Where each head looks, beside what uniform attention, the same to every token in sight, "
+        "would give (the null). A number far from its null says that a head looks somewhere on "
+        "purpose, not that it matters."
     )
-    if refused(found["attention"], "Attention"):
+    if refused(found["attention"]):
         return
     assert found["attention"] is not None
     heads: list[HeadAttention] = list(found["attention"])
     metric, signed = _metric(heads)
     chart = charts_attention.grid(heads, metric, signed)
-    head = chosen_head(heads, frame.draw(chart, "attention", charts_attention.PICK), "head")
+    picked = frame.draw(chart, "attention", charts_attention.PICK)
     st.subheader("One head")
+    head = chosen_head(heads, picked, "head")
     _numbers(head, found["attention"])
     map_view.show(checkpoint, asked, found["maps"], head)
     ablated = _ablated(found["ablate"])
@@ -55,7 +57,7 @@ def _metric(heads: Sequence[HeadAttention]) -> tuple[str, bool]:
         key="metric",
         bind="query-params",
     )
-    signed = right.toggle("Colour by the distance from even attention", value=True, key="signed")
+    signed = right.toggle("Colour by the distance from uniform attention", value=True, key="signed")
     words = METRIC_WORDS[metric]
     st.write(words.about)
     return metric, signed
@@ -77,6 +79,7 @@ def chosen_head(
         "Head (or click one above)",
         list(names),
         index=list(names).index(sharpest),
+        width=320,
         format_func=lambda name: f"layer {name.rpartition('.')[0]}, head {names[name].head}",
         key=key,
         bind="query-params",
@@ -97,14 +100,14 @@ def _numbers(head: HeadAttention, kept: Kept) -> None:
     for name in names:
         value, null = getattr(head, name), getattr(head, f"{name}_null")
         if value is not None:
-            beside = "" if null is None else f" (even {null:.3f})"
-            told[METRIC_WORDS[name].title] = f"{value:.3f}{beside}"
+            beside = "" if null is None else f" · uniform {null:.3f}"
+            told[METRIC_WORDS[name].title + beside] = f"{value:.3f}"
     frame.metrics(told)
     if head.sink_mass is not None and head.sink_mass_null is not None:
         first = kept.summary["first_token"]
         named = "" if first is None else f", {show_plain(str(first), 40)}"
         st.text(
-            f"Sink: {head.sink_mass:.1%} of its attention goes to the first token{named}; even "
+            f"Sink: {head.sink_mass:.1%} of its attention goes to the first token{named}; uniform "
             f"attention gives it {head.sink_mass_null:.1%}."
         )
 
@@ -125,7 +128,7 @@ def _effect(
     """What ablating the head does, and whether that fits how it looks."""
     record = ablated.get((head.stack, head.layer, head.head))
     if record is None:
-        if not refused(kept, "What switching this head off does"):
+        if not refused(kept):
             st.text("This head was not switched off.")
         return
     sizes = sorted((abs(r.answer_change) for r in ablated.values()), reverse=True)

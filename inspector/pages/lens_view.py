@@ -22,7 +22,7 @@ def show(checkpoint: Checkpoint, kept: Kept | None) -> None:
         "Early layers may speak in words that mean nothing yet: the last steps were not trained "
         "for them."
     )
-    if refused(kept, "The lens"):
+    if refused(kept):
         return
     assert kept is not None
     points: list[LensPoint] = list(kept)
@@ -60,7 +60,7 @@ def _window(names: list[str], answer: int) -> list[str]:
     if len(names) <= most:
         return names
     first = st.slider(
-        f"First of {most} positions shown",
+        f"First of {most:d} positions shown",
         0,
         len(names) - most,
         max(0, min(answer - most + 1, len(names) - most)),

@@ -62,13 +62,13 @@ def _own(checkpoint: Checkpoint, asked: Asked, maps: Kept, head: HeadAttention) 
 
 def _drawn(maps: Kept, place: int) -> None:
     tokens = [record.text or record.token for record in maps]
-    known = ["weights"]
-    known += ["value_weighted"] if "value_norms" in maps.arrays else []
-    known += [name for name in ("rollout", "flow") if name in maps.arrays]
+    own_ways = ["weights"]
+    own_ways += ["value_weighted"] if "value_norms" in maps.arrays else []
+    own_ways += [name for name in ("rollout", "flow") if name in maps.arrays]
     left, right = st.columns([3, 2], vertical_alignment="center")
     way = left.segmented_control(
         "Map",
-        known,
+        own_ways,
         default="weights",
         required=True,
         format_func=lambda name: MAP_WORDS[name].title,
@@ -76,7 +76,8 @@ def _drawn(maps: Kept, place: int) -> None:
     )
     bare = right.toggle("Without the first token (sink)", key="no_sink")
     way = way or "weights"
-    st.write(MAP_WORDS[way].about)
+    words = MAP_WORDS[way]
+    st.write(words.about)
     if bare:
         st.caption(
             "The first token is taken out"
@@ -113,7 +114,9 @@ def _first(rows: np.ndarray) -> tuple[int, int]:
     most = charts_attention.MOST_SIDE
     if len(rows) <= most:
         return 0, 0
-    st.caption(f"The map has {len(rows):,} tokens a side; {most} by {most} are drawn at a time.")
+    st.caption(
+        f"The map has {len(rows):,} tokens a side; {most:d} by {most:d} are drawn at a time."
+    )
     left, right = st.columns(2)
     last = len(rows) - most
     looking = left.slider("First token that looks", 0, last, last, key="map_rows")

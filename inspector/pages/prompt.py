@@ -9,7 +9,6 @@ from inspector.weights.checkpoint import Checkpoint
 
 MOST_LINKED = 500  # characters of a prompt that the page's address carries
 MOST_REMEMBERED = 20
-VIEWS = ["One prompt", "Heads and signals"]
 
 
 def main() -> None:
@@ -18,14 +17,14 @@ def main() -> None:
     st.title("Prompt")
     view = st.segmented_control(
         "View",
-        VIEWS,
-        default=VIEWS[0],
+        ["One prompt", "Heads and signals"],
+        default="One prompt",
         required=True,
         key="prompt_view",
         bind="query-params",
         label_visibility="collapsed",
     )
-    if view == VIEWS[1]:
+    if view == "Heads and signals":
         taxonomy_view.show(checkpoint)
         return
     st.write("What the model makes of a text, layer by layer, head by head and part by part.")
@@ -78,7 +77,7 @@ def _form(checkpoint: Checkpoint, before: list[Asked]) -> Asked | None:
             args=(before,),
         )
     masked = is_masked(checkpoint)
-    with st.form("prompt", border=True):
+    with st.form("prompt_form", border=True):
         text = st.text_area(
             "Prompt",
             key="prompt_text",
@@ -156,7 +155,7 @@ def _explain() -> None:
     st.markdown(
         "- **Tokens**: how the text is cut, and what the model expects next\n"
         "- **Lens**: what it would answer if it stopped after each layer\n"
-        "- **Attention**: where each head looks, beside what even attention gives\n"
+        "- **Attention**: where each head looks, beside what uniform attention gives\n"
         "- **Ablation**: what changes without each bias, layer, MLP and head"
     )
     st.caption(f"A prompt may have up to {MOST_CHARACTERS:,} characters, and what the model holds.")

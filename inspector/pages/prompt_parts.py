@@ -19,13 +19,13 @@ PARTS = {
 Found = dict[str, Kept | None]
 
 
-def refused(kept: Kept | None, what: str) -> bool:
+def refused(kept: Kept | None) -> bool:
     """Whether a part is not there; says why."""
     if kept is None:
         st.caption("Not there yet.")
         return True
     if (why := kept.summary.get("refused")) is not None:
-        st.info(f"{what} cannot be shown for this model and prompt:")
+        st.info("This cannot be shown for this model and prompt:")
         st.text(show_plain(str(why), 500))
         return True
     return False

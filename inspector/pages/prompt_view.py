@@ -52,8 +52,9 @@ def _token_table(tokens: list[tuple[str, str]]) -> None:
         height=min(38 + 35 * len(table), 320),
         alt=f"{len(table)} tokens of the prompt",
     )
-    more = f" The first {MOST_TOKENS:,} are shown." if len(tokens) > MOST_TOKENS else ""
-    st.caption(f"{len(tokens):,} tokens, special ones included.{more}")
+    st.caption(f"{len(tokens):,} tokens, special ones included.")
+    if len(tokens) > MOST_TOKENS:
+        st.caption(f"The first {MOST_TOKENS:,} are shown.")
 
 
 ANSWERS = {
@@ -65,7 +66,7 @@ ANSWERS = {
 
 
 def _answer(lens: Kept | None) -> None:
-    if refused(lens, "What the model predicts"):
+    if refused(lens):
         return
     assert lens is not None
     at = lens.summary["answer_position"]

@@ -31,7 +31,7 @@ def show(kept: Kept | None) -> None:
     _units(kept, records)
     _biases(kept)
     if kept.findings:
-        st.header("Findings on signals")
+        st.header(f"Findings on signals ({len(kept.findings):d})")
         frame.findings_table(kept.findings, "signals_findings")
     rests_on(kept)
     downloads({"activations": kept})
@@ -47,6 +47,9 @@ def _units(kept: Kept, records: list[LayerActivations]) -> None:
         "A unit silent on all these tokens may still speak on up to "
         f"{kept.summary['silent_at_most']:.2%} of all (95 %, rule of three)."
     )
+    if not any(getattr(record, field) for record in records for field in charts_signals.UNITS):
+        st.write("No unit is dead, saturated or linear on every token.")
+        return
     frame.draw(charts_signals.units(records), "signal_units")
 
 

@@ -41,7 +41,7 @@ def _form(checkpoint: Checkpoint) -> None:
         st.session_state["texts_of"] = checkpoint.model
         held = st.session_state.get(HEADS, {}).get(checkpoint.model)
         st.session_state["texts"] = "\n".join(held or sample_texts(checkpoint))
-    with st.form("texts", border=True):
+    with st.form("texts_form", border=True):
         typed = st.text_area("Texts, one a line", key="texts", height=240)
         with st.container(horizontal=True):
             heads = st.form_submit_button("Name the heads", type="primary", key="ask_heads")
@@ -77,7 +77,7 @@ def _heads(kept: Kept) -> None:
     summary = kept.summary
     st.text(
         f"{len(heads)} heads on {summary['texts']} texts of {summary['tokens']:,} tokens. "
-        f"{summary['label_rule'].capitalize()} (p at most {summary['alpha']})."
+        f"The label is {summary['label_rule']} (p at most {summary['alpha']})."
     )
     picked = frame.draw(charts_attention.kinds(heads), "kinds", charts_attention.PICK)
     _legend(kept)
@@ -107,6 +107,7 @@ def _legend(kept: Kept) -> None:
         table,
         hide_index=True,
         key="kind_rules",
+        row_height=56,
         column_config={"rule": st.column_config.TextColumn(width="large")},
         alt=f"The rules of {len(table)} kinds; a head has the first that it clears",
     )
@@ -130,6 +131,7 @@ def _table(heads: list[HeadAttention]) -> None:
         table.rename(columns={"block": "layer", "label": "kind"}),
         hide_index=True,
         key="every_head",
+        placeholder="",
         column_config=dict.fromkeys(numbers, frame.FOUR_DIGITS),
         alt=f"{len(table)} heads, {words.title} beside its null",
     )

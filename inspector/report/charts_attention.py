@@ -115,7 +115,7 @@ def kinds(heads: Heads) -> Chart:
     counts = table["kind"].value_counts()
     told = ", ".join(f"{counts[kind]} {kind}" for kind in present)
     return Chart(
-        figure=figure.properties(height=40 + _height(table)),
+        figure=figure.properties(height=50 + _height(table)),
         alt=f"Kinds of {len(table)} heads by layer and head: {told}.",
         table=table.drop(columns="letter"),
     )
@@ -273,7 +273,7 @@ def _cells(table: pd.DataFrame) -> alt.Chart:
 
 
 def _height(table: pd.DataFrame) -> int:
-    return min(60 + 26 * int(table["block"].nunique()), 1100)
+    return min(90 + 26 * int(table["block"].nunique()), 1100)
 
 
 def _grid_in_words(table: pd.DataFrame, metric: str) -> str:
@@ -304,10 +304,11 @@ def _named(plain: Sequence[str], places: range) -> dict[str, Any]:
 def _map_in_words(
     shown: np.ndarray, plain: Sequence[str], way: str, down: range, along: range
 ) -> str:
-    at = np.unravel_index(np.argmax(shown), shown.shape)
-    query, key = down[int(at[0])], along[int(at[1])]
+    begin = int(down.start == 0 and len(down) > 1)  # the first token often sees itself alone
+    at = np.unravel_index(np.argmax(shown[begin:]), shown[begin:].shape)
+    query, key = down[begin + int(at[0])], along[int(at[1])]
     size = f"{len(down)} by {len(along)} tokens"
     return (
-        f"Map, {MAP_WORDS[way].title}, {size}: the largest, {shown[at]:.3g}, is from token {query} "
-        f"({plain[query]}) at token {key} ({plain[key]})."
+        f"Map, {MAP_WORDS[way].title}, {size}: the largest, {shown[begin:][at]:.3g}, is from token "
+        f"{query} ({plain[query]}) at token {key} ({plain[key]})."
     )

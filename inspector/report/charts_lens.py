@@ -131,15 +131,15 @@ def top(point: LensPoint) -> Chart:
         tooltip=["word:N", alt.Tooltip("probability:Q", format=".4g")],
     )
     text = base.mark_text(align="left", dx=4, color="#888888").encode(
-        x=x, text=alt.Text("probability:Q", format=".4f")
+        x=x, text=alt.Text("probability:Q", format=".3~g")
     )
     told = ", ".join(
-        f"{show_plain(word, 30)} {p:.3f}"
+        f"{show_plain(word, 30)} {p:.3g}"
         for word, p in zip(point.tokens, point.probabilities, strict=True)
     )
     return Chart(
         figure=(bars + text).properties(height=30 + 28 * len(table)),
-        alt=f"Likeliest after {point.name}: {told}; all others {rest:.3f}.",
+        alt=f"Likeliest after {point.name}: {told}; all others {rest:.3g}.",
         table=table.drop(columns="sort"),
     )
 

@@ -28,11 +28,11 @@ METRIC_WORDS: dict[str, Words] = {  # fields of HeadAttention
     "sink_mass": Words(
         title="first token (sink)",
         about="Attention to the first token. Heads with nothing to do often park it there, so a "
-        "high number may mean that a head rests. The null is what even attention gives it.",
+        "high number may mean that a head rests. The null is what uniform attention gives it.",
     ),
     "learned_sink": Words(
         title="learned sink",
-        about="Attention to no token at all, through a sink that some models learn. Even "
+        about="Attention to no token at all, through a sink that some models learn. Uniform "
         "attention over tokens has none.",
     ),
     "previous_token": Words(
@@ -48,7 +48,7 @@ METRIC_WORDS: dict[str, Words] = {  # fields of HeadAttention
     "confidence": Words(
         title="confidence",
         about="The largest attention in a row, on average. 1: always one token; the null is what "
-        "even attention gives to each.",
+        "uniform attention gives to each.",
     ),
     "duplicate_token": Words(
         title="duplicate token",

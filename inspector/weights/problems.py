@@ -255,6 +255,9 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "AC-UNITS": ("info", "Sizes of the stream hold all the same."),
     "LN-GAP": ("warning", "Do not trust the lens here: the model does more after its last block."),
     "HE-SIGN": ("warning", "Believe the exact effect: the slope holds for small changes only."),
+    # the material of probes
+    "SM-EXCLUDED": ("warning", "Mend these rows if they are yours; no number counts them."),
+    "SM-NOTED": ("info", "Look at these rows before you trust a number made from them."),
     # the names
     "AR-OTHER": (
         "info",

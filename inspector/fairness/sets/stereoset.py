@@ -132,7 +132,7 @@ def _triple(row: Row) -> Triple:
 
 
 def _sentences(row: Row) -> dict[str, str]:
-    listed = row.fields.get("sentences")
+    listed = _listed(row.fields.get("sentences"))
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise Unfit("sentences", "has no list of sentences")
     if len(listed) != len(LABELS):
@@ -144,6 +144,19 @@ def _sentences(row: Row) -> dict[str, str]:
     if len(found) != len(LABELS):
         raise Unfit("sentences", f"has two sentences of one label: {', '.join(found)}")
     return found
+
+
+def _listed(sentences: Any) -> Any:
+    """A list of records, also where lists of equal size stand in one record, as on the Hub."""
+    names = ("sentence", "gold_label")
+    if not isinstance(sentences, dict) or not all(
+        isinstance(sentences.get(name), list) for name in names
+    ):
+        return sentences
+    columns = [sentences[name] for name in names]
+    if len({len(column) for column in columns}) != 1:
+        return None
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _whole(text: str) -> Candidate:

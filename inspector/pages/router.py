@@ -15,6 +15,7 @@ PAGES = {  # file -> (title, url, icon)
     "health": ("Health", "health", ":material/health_and_safety:"),
     "compare": ("Compare", "compare", ":material/difference:"),
     "prompt": ("Prompt", "prompt", ":material/chat:"),
+    "attribution": ("Attribution", "attribution", ":material/target:"),
     "jobs": ("Jobs", "jobs", ":material/hourglass:"),
 }
 # Drawn here: the app's own icons for the browser's tab come from a server far away.

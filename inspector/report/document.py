@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from inspector.report.attribution_words import document_parts, doubt, signed_units
 from inspector.report.headlines import headlines
 from inspector.results import Finding, Records, show_plain
 
@@ -135,6 +136,9 @@ HTML = """<!doctype html>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
 th, td { border: 1px solid #8888; padding: .25rem .5rem; text-align: left; white-space: nowrap; }
+.units span { display: inline-block; margin: 1px; padding: 0 .35em; border: 1px solid #8888;
+  color: #111; }
+.units small { display: block; text-align: center; font-variant-numeric: tabular-nums; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 @media (prefers-color-scheme: dark) { body { background: #111; color: #ddd; } }
 </style></head><body>
@@ -146,6 +150,15 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 {% for f in findings %}<tr><td>{{ f.severity }}<td>{{ f.id }}<td>{{ f.where }}
 <td>{{ f.statement }}<td>{{ f.remedy }}</tr>
 {% endfor %}</table>{% endif %}
+{% if units %}<h2>Scores on the text</h2>
+{% if doubt %}<p><strong>{{ doubt }}.</strong></p>{% endif %}
+<p>Plus and orange speak for the answer, minus and blue against it; in nats.</p>
+<p class="units">{% for unit in units %}<span style="background: {{ unit.colour }}">
+{{ unit.text }}<small>{{ unit.score }}</small></span>
+{% endfor %}</p>{% endif %}
+{% for title, lines in parts %}<h2>{{ title }}</h2><table>
+{% for line in lines %}<tr>{% for cell in line %}<td>{{ cell }}{% endfor %}</tr>
+{% endfor %}</table>{% endfor %}
 <h2>Records</h2><table><tr>{% for c in columns %}<th>{{ c }}{% endfor %}</tr>
 {% for row in rows %}<tr>
 {% for number, cell in row %}<td{% if number %} class="number"{% endif %}>{{ cell }}{% endfor %}
@@ -159,6 +172,7 @@ def _html(result: Document) -> bytes:
 
     columns = [field.name for field in dataclasses.fields(result.record_type)]
     rows = [[_html_cell(getattr(record, c)) for c in columns] for record in result.records]
+    explained = result.command == "attribute" and "f_input" in result.summary  # one prompt
     template = jinja2.Environment(autoescape=True).from_string(HTML)
     return template.render(
         command=result.command,
@@ -167,6 +181,9 @@ def _html(result: Document) -> bytes:
         coverage=coverage_line(result),
         told=headlines(result),
         findings=result.findings,
+        doubt=doubt(result.summary) if explained else None,
+        units=signed_units(result) if explained else (),
+        parts=document_parts(result.summary) if explained else (),
         columns=columns,
         rows=rows,
     ).encode()

@@ -80,7 +80,9 @@ def chosen_head(
         list(names),
         index=list(names).index(sharpest),
         width=320,
-        format_func=lambda name: f"layer {name.rpartition('.')[0]}, head {names[name].head}",
+        format_func=lambda name: (
+            f"{charts_attention.spoken(name.rpartition('.')[0])}, head {names[name].head}"
+        ),
         key=key,
         bind="query-params",
     )

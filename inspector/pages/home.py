@@ -7,6 +7,7 @@ import streamlit as st
 
 from inspector.demo import MODELS
 from inspector.errors import InspectorError
+from inspector.model.samples import sample
 from inspector.pages import frame
 from inspector.results import SEVERITIES, show_plain
 from inspector.weights.checkpoint import DEMO, Checkpoint
@@ -39,6 +40,19 @@ def health_line(checkpoint: Checkpoint) -> str:
     counts = Counter(failed.values())
     told = ", ".join(f"{counts[severity]} {severity}" for severity in reversed(SEVERITIES))
     return f"{kept.summary['passed']} of {kept.summary['rules']} rules of health pass ({told})."
+
+
+def decision_line(checkpoint: Checkpoint) -> str:
+    """What is known of an answer to a prompt, in one plain line; nothing is run for it."""
+    asked = st.session_state.get("prompts", {}).get(checkpoint.model) or [sample(checkpoint)]
+    kept = frame.answered_before(checkpoint, "lens", text=asked[0].text)
+    if kept is None or "refused" in kept.summary:
+        return "Ask it: where it looks, what it would answer layer by layer, and what matters."
+    at, settled = kept.summary["answer_position"], kept.summary["settled"]
+    last = [point for point in kept if point.position in (None, at)][-1]
+    when = f" from {settled} on" if settled else ""
+    text, answer = show_plain(asked[0].text, 80), show_plain(last.answer, 40)
+    return f"{text}: {answer} ({last.answer_probability:.1%}){when}."
 
 
 given = os.environ.get("INSPECTOR_MODEL", "")  # by whoever started the app, who may be trusted
@@ -113,7 +127,17 @@ with one.container(border=True, height="stretch"):
         st.write("Open a model to see its layers, weights and biases.")
 with two.container(border=True, height="stretch"):
     st.markdown("**How does it decide?**")
-    st.write("Not in this version: attention and attribution are not built yet.")
+    if "model" in st.session_state:
+        checkpoint = frame.open_model(st.session_state["model"])
+        st.text(decision_line(checkpoint))
+        st.page_link(
+            frame.page("prompt"),
+            label="One prompt, layer by layer",
+            icon=":material/arrow_forward:",
+            query_params={"model": st.session_state["model"]},
+        )
+    else:
+        st.write("Open a model to see what it makes of a prompt.")
 with three.container(border=True, height="stretch"):
     st.markdown("**Is it fair?**")
     st.write("Not in this version: bias probes are not built yet.")

@@ -26,6 +26,8 @@ def show(checkpoint: Checkpoint, kept: Kept | None) -> None:
         return
     assert kept is not None
     points: list[LensPoint] = list(kept)
+    if kept.summary["kind"] == "encoder-decoder":
+        st.caption("Positions are those of the answer that the decoder begins, not of the text.")
     _in_short(checkpoint, kept, points)
     names = charts_lens.places(points)
     shown = _window(names, kept.summary["answer_position"])

@@ -31,9 +31,6 @@ def main() -> None:
     asked = _asked(checkpoint)
     if asked is None:
         return
-    if asked.versus is not None and asked.target is None:
-        st.warning("Name the answer too: the other one is what it is compared with.")
-        return
     prompt_view.show(checkpoint, asked)
 
 
@@ -51,7 +48,10 @@ def _asked(checkpoint: Checkpoint) -> Asked | None:
         _fill(before[0] if before else sample(checkpoint))
     typed = _form(checkpoint, before)
     if typed is not None:
-        if (wrong := why_not(typed.text)) is not None:
+        wrong = why_not(typed.text)
+        if wrong is None and typed.versus is not None and typed.target is None:
+            wrong = "Name the answer too: the other one is only what it is compared with."
+        if wrong is not None:
             st.warning("This cannot be asked:")
             st.text(wrong)
             return None

@@ -30,6 +30,12 @@ def block_of(head: HeadAttention) -> str:
     return block_label(head.stack or None, head.layer)
 
 
+def spoken(block: str) -> str:
+    """A block inside a sentence: layer 3, or decoder layer 3."""
+    stack, _, layer = block.rpartition(" ")
+    return f"{stack} layer {layer}".strip()
+
+
 def known_metrics(heads: Heads) -> list[str]:
     """The metrics that at least one head has."""
     return [m for m in METRIC_WORDS if any(getattr(head, m) is not None for head in heads)]
@@ -147,7 +153,7 @@ def ranges(head: HeadAttention) -> Chart:
     told = "; ".join(f"{r.metric} {r.value:.2f} (uniform {r.null:.2f})" for r in table.itertuples())
     return Chart(
         figure=(spans + nulls + dots).properties(height=40 + 26 * len(table)),
-        alt=f"Layer {block_of(head)}, head {head.head}, dots with ranges beside what uniform "
+        alt=f"Of {spoken(block_of(head))}, head {head.head}, dots with ranges beside what uniform "
         f"attention gives (orange marks): {told}.",
         table=table,
     )
@@ -185,8 +191,8 @@ def token_map(
             ygap=1 if len(down) <= MOST_NAMED else 0,
         )
     )
-    figure.update_yaxes(autorange="reversed", title="looks", **_named(plain, down))
-    figure.update_xaxes(title="at", tickangle=-60, side="bottom", **_named(plain, along))
+    figure.update_yaxes(autorange="reversed", **_named("looks", plain, down))
+    figure.update_xaxes(tickangle=-60, side="bottom", **_named("at", plain, along))
     figure.update_layout(
         height=int(np.clip(160 + 22 * len(down), 300, 800)),
         margin={"l": 90, "r": 10, "t": 10, "b": 90},
@@ -284,17 +290,18 @@ def _grid_in_words(table: pd.DataFrame, metric: str) -> str:
 
     def told(row: Mapping[str, Any]) -> str:
         null = f", uniform {row['null']:.3g}" if np.isfinite(row["null"]) else ""
-        return f"{row['value']:.3g} (layer {row['block']}, head {row['head']}{null})"
+        return f"{row['value']:.3g} ({spoken(str(row['block']))}, head {row['head']}{null})"
 
     ends = (known.loc[known["value"].idxmin()], known.loc[known["value"].idxmax()])
     return f"{title} of {len(known)} heads: from " + " to ".join(map(told, ends)) + "."
 
 
-def _named(plain: Sequence[str], places: range) -> dict[str, Any]:
+def _named(what: str, plain: Sequence[str], places: range) -> dict[str, Any]:
     """Names of tokens along an axis, where there is room; Plotly reads tags in them as HTML."""
     if len(places) > MOST_NAMED:
-        return {"title": "position"}
+        return {"title": f"{what}, position"}
     return {
+        "title": what,
         "tickvals": list(places),
         "ticktext": [escape(plain[i][:16], quote=False) or " " for i in places],
         "showgrid": False,

@@ -15,6 +15,7 @@ from inspector.model.attribution import METHODS, converged, explain, method_of
 from inspector.model.coalitions import MEMORY, Coalitions, asked_of
 from inspector.model.faithfulness import ORDERS, Faithfulness, faithfulness, kendall
 from inspector.model.load import Model
+from inspector.model.places import is_causal
 from inspector.model.records import Agreement
 from inspector.results import Records, show_plain
 from inspector.weights.problems import Log
@@ -113,10 +114,11 @@ def _attention(rows: Coalitions, log: Log) -> dict[str, Float[np.ndarray, " unit
 
 def _asked_at(rows: Coalitions) -> Sequence[int]:
     """The positions of the text whose output holds the answer."""
-    question, kind = rows.scorer.question, rows.scorer.model.kind
-    if kind == "masked":
+    question, model = rows.scorer.question, rows.scorer.model
+    if model.kind == "masked":
         return question.places
-    return (len(question.ids) - 1,) if kind == "causal" else (0,)
+    last = is_causal(model.network, model.blocks[-1], model.kind)
+    return (len(question.ids) - 1,) if last else (0,)
 
 
 def _pairs(

@@ -151,6 +151,17 @@ def log_probabilities(
     return values.log_softmax(-1)
 
 
+def whole_of(model: Model, said: Float[Tensor, "steps choices"]) -> Float[Tensor, "steps outcomes"]:
+    """Log-probabilities of all there is: where several classes can hold, also that each does not.
+
+    Entropy and divergence are then sums over such classes.
+    """
+    if model.network.config.problem_type == "multi_label_classification":
+        not_so = (-said.expm1()).log().clamp_min(torch.finfo(said.dtype).min)
+        return torch.cat([said, not_so], -1)
+    return said
+
+
 def batches(model: Model, asked: Sequence[Question]) -> Iterator[tuple[list[int], list[Reading]]]:
     """Readings of one shape with the question of each, as many at once as LOGITS allows."""
     shapes: dict[object, list[tuple[int, Reading]]] = {}

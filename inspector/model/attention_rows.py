@@ -10,6 +10,7 @@ from inspector.model.attention_metrics import Rows
 from inspector.model.attention_stream import CHUNK_BYTES, Receive, streaming
 from inspector.model.hooks import attention_by
 from inspector.model.load import Model
+from inspector.model.places import Block, is_causal
 from inspector.model.selftest import TOLERANCE
 from inspector.model.texts import Batch, context
 
@@ -121,7 +122,7 @@ def _run(model: Model, batch: Batch, maps: bool) -> tuple[Tensor, tuple[Tensor, 
 
 
 def _eager(model: Model, batch: Batch, receive: Receive, chunk_bytes: int) -> Tensor:
-    """Show rows of whole maps; what is visible follows from direction and padding alone."""
+    """Show rows of whole maps; what is visible follows from direction, window and padding."""
     with attention_by(model.network, "eager"):
         states, maps = _run(model, batch, maps=True)
     if len(maps) != len(model.blocks):
@@ -131,26 +132,37 @@ def _eager(model: Model, batch: Batch, receive: Receive, chunk_bytes: int) -> Te
         )
     tokens = batch.ids.shape[1]
     position = torch.arange(tokens, device=model.device)
-    shown: set[bool] = set()
+    layouts: dict[tuple[bool, int | None], int] = {}
     for block, weights in zip(model.blocks, maps, strict=True):
-        causal = model.kind == "causal" or block.stack == "decoder"
+        kind = _looks(model, block)
+        first = kind not in layouts
+        number = layouts.setdefault(kind, len(layouts))
         step = max(chunk_bytes // (weights[:, :, :1].numel() * 4), 1)
         for start in range(0, tokens, step):
-            queries = position[start : start + step]
-            visible = batch.real[:, None, None] & (
-                (position <= queries[:, None]) | torch.tensor(not causal, device=model.device)
-            )
-            part = weights[:, :, start : start + step].float()
+            back = position[start : start + step, None] - position  # how far behind the query
+            in_reach = torch.ones_like(back, dtype=torch.bool)
+            if kind[0]:
+                in_reach = (back >= 0) & (back < (kind[1] or tokens))
+            visible = batch.real[:, None, None] & in_reach
             receive(
                 block.attention,
                 Rows(
-                    weights=part,
+                    weights=weights[:, :, start : start + step].float(),
                     tokens=batch.ids,
                     seen=visible[:, 0].sum(-1),
                     first_query=start,
-                    layout=int(causal),
-                    visible=None if causal in shown else visible,
+                    layout=number,
+                    visible=visible if first else None,
                 ),
             )
-        shown.add(causal)
     return states
+
+
+def _looks(model: Model, block: Block) -> tuple[bool, int | None]:
+    """Whether a block's tokens see only those before, and how many of them if not all."""
+    config = model.network.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and kinds[block.layer] != "sliding_attention":
+        window = None
+    return is_causal(model.network, block, model.kind), window

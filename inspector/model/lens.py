@@ -19,12 +19,14 @@ from inspector.model.asking import (
     shown,
     source,
     whole,
+    whole_of,
 )
 from inspector.model.hooks import captured_inputs, first, instead, returned
 from inspector.model.load import Model
 from inspector.model.places import Block
 from inspector.model.questions import decoder_start, encode
 from inspector.model.records import LensPoint
+from inspector.model.targets import check_classes
 from inspector.results import Records
 from inspector.weights.problems import Log
 
@@ -55,6 +57,8 @@ def lens(
         raise UnsupportedModel(
             f"{type(model.network).__name__} predicts nothing: it has no head to look through."
         )
+    if model.kind == "classifier":
+        check_classes(model)
     log = Log()
     reading = _reading(model, text)
     with torch.no_grad():
@@ -147,8 +151,9 @@ def _points(
     rows = torch.arange(len(said), device=said.device)
     chosen = said[rows, answers]
     ranks = (said > chosen[:, None]).sum(-1) + 1
-    entropy = -(said.exp() * said).sum(-1)
-    divergence = (final.exp() * (final - said)).sum(-1)
+    end, here = whole_of(model, final), whole_of(model, said)
+    entropy = -(here.exp() * here).sum(-1)
+    divergence = (end.exp() * (end - here)).sum(-1)
     return [
         LensPoint(
             name="embedding" if layer is None else f"layer {layer}",

@@ -129,6 +129,7 @@ FAMILIES: dict[str, tuple[Places, ...]] = {
 
 
 OPTIONAL = ("cross", "attention_norm", "mlp_norm")
+BIDIRECTIONAL = ("bert", "roberta", "electra", "distilbert")  # each token sees all others
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,6 +179,16 @@ def final_norm(network: PreTrainedModel) -> nn.Module | None:
     """The norm before the unembedding; None where the family has none."""
     path = FAMILIES[network.config.model_type][-1].final_norm
     return None if path is None else _below(network, path)
+
+
+def is_causal(network: PreTrainedModel, block: Block, kind: str) -> bool:
+    """Whether no token of a block sees a later one; a decoder that classifies is causal too."""
+    config = network.config.get_text_config()
+    if kind == "causal" or block.stack:
+        return block.stack in ("", "decoder")
+    both_ways = bool(getattr(config, "use_bidirectional_attention", False))
+    decodes = bool(getattr(config, "is_decoder", False))
+    return not both_ways and (config.model_type not in BIDIRECTIONAL or decodes)
 
 
 def _blocks(network: PreTrainedModel, places: Places) -> Iterator[Block]:

@@ -12,7 +12,7 @@ from inspector.errors import BadOption, UnsupportedModel
 from inspector.model.asking import Ask, Question, Reading, check_finite, logits
 from inspector.model.features import check_ids, check_seam, check_window
 from inspector.model.load import Model
-from inspector.model.targets import target_ids
+from inspector.model.targets import check_classes, first_fed, target_ids
 from inspector.results import show_plain
 from inspector.weights.problems import Log
 
@@ -135,6 +135,7 @@ def _masked(model: Model, text: str, answers: list[list[int]], loss: bool) -> Qu
 
 
 def _class(model: Model, text: str, answers: list[list[int]], loss: bool) -> Question:
+    check_classes(model)
     ids = encode(model, text)
     answers = answers or [[_likeliest(model, ids, None, 0)]]
     start = ids.new_tensor([0])
@@ -159,12 +160,8 @@ def _generated(model: Model, text: str, answers: list[list[int]], loss: bool) ->
 
 
 def decoder_start(model: Model) -> int:
-    """The id a decoder begins with: the config's, else padding, as T5 has it."""
-    config = model.network.config
-    for key in ("decoder_start_token_id", "pad_token_id"):
-        if isinstance(found := getattr(config, key, None), int):
-            return found
-    raise UnsupportedModel("config.json does not say which token the decoder begins with.")
+    """The id a decoder begins with."""
+    return first_fed(model.network)
 
 
 ASKED: dict[str, Callable[[Model, str, list[list[int]], bool], Question]] = {

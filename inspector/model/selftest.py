@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from inspector.errors import UnsupportedModel
 from inspector.model.hooks import attention_by, captured, gated
-from inspector.model.places import Block
+from inspector.model.places import Block, is_causal
 
 TOKENS = 8
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 2e-2}  # of the largest logit
@@ -129,7 +129,9 @@ def _has_sink_logits(blocks: Sequence[Block]) -> bool:
 
 
 def _nothing_looks_ahead(trial: Trial) -> tuple[bool, str]:
-    ahead = [i for i, block in enumerate(trial.blocks) if _is_causal(trial, block)]
+    ahead = [
+        i for i, block in enumerate(trial.blocks) if is_causal(trial.network, block, trial.kind)
+    ]
     if not ahead:
         return True, "every token sees every other in this kind of model"
     with attention_by(trial.network, "eager"):
@@ -147,10 +149,6 @@ def _nothing_looks_ahead(trial: Trial) -> tuple[bool, str]:
         moved = _gap(plain[:, :-1], changed.run()[0][:, :-1])
     good = mass <= ROW[trial.network.dtype] and moved <= TOLERANCE[trial.network.dtype]
     return good, f"at most {mass:.2g} of a row lies ahead; a later token moves {moved:.2g}"
-
-
-def _is_causal(trial: Trial, block: Block) -> bool:
-    return trial.kind == "causal" or block.stack == "decoder"
 
 
 def _gap(one: Tensor, other: Tensor) -> float:

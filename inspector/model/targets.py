@@ -65,7 +65,18 @@ def _is_text(text: str) -> bool:
     return True
 
 
+def check_classes(model: Model) -> None:
+    """Raise UnsupportedModel for a classifier of one output: it has a number and no classes."""
+    config = model.network.config
+    if config.num_labels == 1 or config.problem_type == "regression":
+        raise UnsupportedModel(
+            f"{type(model.network).__name__} predicts a number (num_labels {config.num_labels}): "
+            "there are no classes whose probability could be asked."
+        )
+
+
 def _label(model: Model, target: str) -> int:
+    check_classes(model)
     names: dict[str, int] = {
         str(k): int(v) for k, v in (model.network.config.label2id or {}).items()
     }
@@ -194,7 +205,10 @@ def _masked(ask: Scorer, tail: Tensor) -> Tensor:
 
 
 def _classifier(ask: Scorer, tail: Tensor) -> Tensor:
-    logits = ask.run(inputs_embeds=tail).logits
+    # a decoder that classifies but knows no padding refuses more than one row
+    alone = ask.network.config.get_text_config().pad_token_id is None
+    parts = torch.split(tail, 1 if alone else len(tail))
+    logits = torch.cat([ask.run(inputs_embeds=part).logits for part in parts])
     return torch.stack([_of_label(ask, logits, a) for a in ask.question.answers], 1)
 
 
@@ -216,11 +230,11 @@ def _encoder_decoder(ask: Scorer, tail: Tensor) -> Tensor:
 
 
 def _fed(ask: Scorer, answer: tuple[int, ...], rows: int) -> Tensor:
-    start = _first_fed(ask.network)
+    start = first_fed(ask.network)
     return torch.tensor([start, *answer[:-1]], device=ask.model.device).expand(rows, -1)
 
 
-def _first_fed(network: PreTrainedModel) -> int:
+def first_fed(network: PreTrainedModel) -> int:
     """What a decoder is given before any answer."""
     for config in (network.config, network.generation_config):
         start = getattr(config, "decoder_start_token_id", None)

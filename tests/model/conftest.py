@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -10,6 +11,23 @@ from weights.tiny_models import build
 
 from inspector.model.load import Model, load
 
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # name: what it is a variant of, and how
+    **{
+        f"{name}-window": (name, {"sliding_window": 4}) for name in ("mistral", "gemma2", "gpt_oss")
+    },
+    "qwen2-window": (
+        "qwen2",
+        {"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 1},
+    ),
+    "llama-classifier": ("llama", {"model_class": "LlamaForSequenceClassification"}),
+    "gpt2-classifier": ("gpt2", {"model_class": "GPT2ForSequenceClassification"}),
+    "bert-labels": (
+        "bert-classifier",
+        {"num_labels": 3, "problem_type": "multi_label_classification"},
+    ),
+    "bert-number": ("bert-classifier", {"num_labels": 1}),
+    "llama-encoder": ("llama", {"model_class": "LlamaModel"}),
+}
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")
 WORDS = [*SPECIAL, *(chr(code) for code in range(97, 123)), *(f"w{i}" for i in range(33))]
 
@@ -27,7 +45,7 @@ def letters() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
-    """Loaded tiny models by the names in tiny_models.MODELS, each made once."""
+    """Loaded tiny models by the names in tiny_models.MODELS or VARIANTS, each made once."""
     made: dict[str, Model] = {}
 
     def one(name: str) -> Model:
@@ -40,6 +58,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
 
 def saved(name: str, folder: Path) -> Path:
     """A tiny model and its tokenizer on disk."""
-    build(name, folder)
+    base, how = VARIANTS.get(name, (name, {}))
+    build(base, folder, **how)
     letters().save_pretrained(folder)
     return folder

@@ -153,12 +153,15 @@ class Tiny:
     values: dict[str, np.ndarray]
 
 
-def build(name: str, folder: Path) -> Tiny:
-    """Make and save a model whose every parameter, biases included, is random."""
-    model_class, config_class, settings = MODELS[name]
+def build(name: str, folder: Path, model_class: str = "", **more: Any) -> Tiny:
+    """Make and save a model whose every parameter, biases included, is random.
+
+    `more` is added to its config; `model_class` takes the place of its class.
+    """
+    own_class, config_class, settings = MODELS[name]
     torch.manual_seed(0)
-    config = getattr(transformers, config_class)(**settings)
-    model = getattr(transformers, model_class)(config).eval()
+    config = getattr(transformers, config_class)(**settings | more)
+    model = getattr(transformers, model_class or own_class)(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.5)

@@ -13,7 +13,7 @@ from inspector.model import receipt
 from inspector.model.attention_map import attention_map
 from inspector.model.attribution import METHODS, converged, explain, method_of
 from inspector.model.coalitions import MEMORY, Coalitions, asked_of
-from inspector.model.faithfulness import ORDERS, Faithfulness, faithfulness, kendall
+from inspector.model.faithfulness import NOTHING, ORDERS, Faithfulness, faithfulness, kendall
 from inspector.model.load import Model
 from inspector.model.places import is_causal
 from inspector.model.records import Agreement
@@ -22,6 +22,7 @@ from inspector.weights.problems import Log
 
 ALONE = "leave-one-out"
 ATTENTION = ("attention", "attention, by values", "attention rollout")
+NOTHING_TO_AGREE = "Nothing to explain here, so nothing that methods or attention could agree on."
 ALIKE = 0.5  # rank correlation under which two pictures are not the same
 
 
@@ -60,7 +61,8 @@ def agreement(
     }
     records = _pairs(scores, seen)
     ranked = sorted(held, key=lambda name: -held[name].measures["area"].value)
-    told = _told(log, ranked, scores, seen)
+    idle = all(one.verdict == NOTHING for one in held.values())
+    told = NOTHING_TO_AGREE if idle else _told(log, ranked, scores, seen)
     return Records(
         command="agreement",
         record_type=Agreement,

@@ -253,10 +253,8 @@ def doubt(summary: Mapping[str, Any]) -> str | None:
 
 def headline(summary: Mapping[str, Any]) -> str:
     """What methods and attention side by side come to, in one sentence."""
-    ranking = summary["ranking"]
-    verdicts = {line["verdict"] for line in ranking}
-    if verdicts == {"nothing to explain"}:
-        return "Nothing to explain here, so nothing that methods or attention could agree on."
-    if not any(VERDICTS[verdict].holds for verdict in verdicts):
-        return "No method is better than random on this prompt. " + str(summary["told"])
-    return str(summary["told"])
+    verdicts = {line["verdict"] for line in summary["ranking"]}
+    told = str(summary["told"])
+    if "nothing to explain" in verdicts or any(VERDICTS[one].holds for one in verdicts):
+        return told
+    return f"Nothing here is better than random on this prompt. {told}"

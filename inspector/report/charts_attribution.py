@@ -48,6 +48,10 @@ def _warned(figure: alt.LayerChart, doubt: str | None) -> alt.LayerChart:
     return figure.properties(title=title)
 
 
+def _title_height(doubt: str | None) -> int:
+    return 34 if doubt is None else 66  # pixels that a figure's frame and title take of its height
+
+
 def _wide(text: str) -> int:
     """Columns that a text takes where all letters are equally wide."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
@@ -94,8 +98,7 @@ def tokens(units: Units, doubt: str | None = None, limit: float | None = None) -
         color=alt.Color(
             "score:Q",
             scale=_scale(limit, doubt),
-            title="score, nats",
-            legend=alt.Legend(orient="bottom", gradientLength=200, format=".3g"),
+            legend=None,  # each box has its number
         ),
         tooltip=["text:N", "position:Q", alt.Tooltip("score:Q", format=".4g")],
     )
@@ -107,7 +110,7 @@ def tokens(units: Units, doubt: str | None = None, limit: float | None = None) -
     scores = written.mark_text(
         font="monospace", fontSize=alt.ExprRef("min(12, width / 56)"), dy=10, color="#111111"
     ).encode(text="signed:N")
-    figure = (boxes + words + scores).properties(height=48 * lines + LEGEND)
+    figure = (boxes + words + scores).properties(height=48 * lines + _title_height(doubt))
     return Chart(
         figure=_warned(figure, doubt),
         alt=_doubted(_tokens_in_words(units), doubt),
@@ -170,7 +173,9 @@ def bars(units: Units, doubt: str | None = None) -> Chart:
         .encode(x=alt.X("removal:Q"), y=y, color=colour, tooltip=["unit:N", _exactly("removal")])
     )
     zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#888888").encode(x="zero:Q")
-    figure = (drawn + zero + points).properties(height=LEGEND + 60 + 24 * max(len(table), 1))
+    figure = (drawn + zero + points).properties(
+        height=LEGEND + 60 + 24 * max(len(table), 1) + _title_height(doubt)
+    )
     return Chart(
         figure=_warned(figure, doubt),
         alt=_doubted(_bars_in_words(units, shown), doubt),

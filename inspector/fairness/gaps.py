@@ -132,7 +132,9 @@ def stratified_bootstrap(
     found = np.sort(statistic(drawn))
     if not (np.isfinite(value) and np.isfinite(found).all()):
         raise NotEnoughData("the metric is undefined on these items or on a resample of them")
-    pulled = np.concatenate([_pulls(parts, means, s, statistic, value) for s in range(len(parts))])
+    pulled = np.concatenate(
+        [_pulls(part, means, s, statistic, value) for s, part in enumerate(parts)]
+    )
     low, high = bca(value, found, value - pulled, confidence)
     return Estimate(
         value=value,
@@ -158,16 +160,16 @@ def _means(
 
 
 def _pulls(
-    parts: list[Float[np.ndarray, " items"]],
+    part: Float[np.ndarray, " items"],
     means: Float[np.ndarray, " strata"],
     s: int,
     statistic: Statistic,
     value: float,
 ) -> Float[np.ndarray, " items"]:
     """What each item of a stratum pulls the statistic by: (n - 1) (value - value without it)."""
-    n = len(parts[s])
+    n = len(part)
     without = np.tile(means, (n, 1))
-    without[:, s] = (means[s] * n - parts[s]) / (n - 1)
+    without[:, s] = (means[s] * n - part) / (n - 1)
     return np.asarray((n - 1) * (value - statistic(without)))
 
 

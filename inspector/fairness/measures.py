@@ -15,7 +15,7 @@ from inspector.fairness.clusters import (
     totals,
 )
 from inspector.fairness.permutation import DRAWS, Discordance, mcnemar, sign_flip
-from inspector.fairness.resampling import Statistic, interval, ratio, resample
+from inspector.fairness.resampling import RESAMPLES, Statistic, interval, ratio, resample
 from inspector.fairness.uncertainty import ALPHA, preference, wilson
 from inspector.results import Estimate
 
@@ -61,6 +61,7 @@ def measured_gap(
     seed: int = 0,
     alpha: float = ALPHA,
     unit: str = "nats",
+    resamples: int = RESAMPLES,
 ) -> Measured:
     """Mean signed value, or a ratio of sums, against 0, with the cluster as the unit.
 
@@ -75,7 +76,7 @@ def measured_gap(
         equal,
     )
     flipped = sign_flip(found, seed)
-    drawn = resample(np.stack([found.above, found.below], axis=1), ratio, seed)
+    drawn = resample(np.stack([found.above, found.below], axis=1), ratio, seed, resamples)
     return Measured(
         estimate=interval(drawn, 1 - alpha, unit),
         inner=interval(drawn, 1 - 2 * alpha, unit),
@@ -150,13 +151,14 @@ def measured_metric(
     seed: int = 0,
     alpha: float = ALPHA,
     unit: str = "",
+    resamples: int = RESAMPLES,
 ) -> Measured:
     """Any function of sums over clusters (s_DIS, s_AMB, icat) against its value without bias.
 
     rows, statistic, bounds: as in `resampling`. `signed`: what is flipped for the test,
     such as biased less unbiased answers by cluster; None: no test, `p_value` is None.
     """
-    drawn = resample(rows, statistic, seed)
+    drawn = resample(rows, statistic, seed, resamples)
     flipped = None if signed is None else sign_flip(signed, seed)
     return Measured(
         estimate=interval(drawn, 1 - alpha, unit, bounds, n_items),
@@ -174,13 +176,14 @@ def measured_metric(
 
 
 def change(
-    before: Float[np.ndarray, " items"],
-    after: Float[np.ndarray, " items"],
+    before: Float[np.ndarray, " before"],
+    after: Float[np.ndarray, " after"],
     clusters: Labels | None = None,
     equal: bool = False,
     seed: int = 0,
     alpha: float = ALPHA,
     unit: str = "nats",
+    resamples: int = RESAMPLES,
 ) -> Change:
     """After less before, item by item: never two separate intervals.
 
@@ -192,9 +195,7 @@ def change(
     known = ~(np.isnan(before) | np.isnan(after))
     if not known.any():
         raise NotEnoughData(f"none of {before.size} items has a value before and after")
-    difference = measured_gap(
-        after - before, clusters, equal=equal, seed=seed, alpha=alpha, unit=unit
-    )
+    difference = measured_gap(after - before, clusters, None, equal, seed, alpha, unit, resamples)
     return Change(difference=difference, sides=mcnemar(before[known], after[known]))
 
 

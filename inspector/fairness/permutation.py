@@ -92,13 +92,15 @@ def subset_sums(
     return sums, sizes
 
 
-def mcnemar(before: Float[np.ndarray, " items"], after: Float[np.ndarray, " items"]) -> Discordance:
+def mcnemar(
+    before: Float[np.ndarray, " before"], after: Float[np.ndarray, " after"]
+) -> Discordance:
     """McNemar's exact test on which side each item prefers, before against after.
 
     before, after: signed gaps of the same items in the same order; 0 is a tie. Items tied in
     either are counted and not tested. No item changed: p is exactly 1. Source: McNemar 1947.
     """
-    if before.shape != after.shape or not np.isfinite([before, after]).all():
+    if before.shape != after.shape or not (np.isfinite(before) & np.isfinite(after)).all():
         raise BadOption(f"gaps must be finite and paired, got {before.size} and {after.size}")
     known = (before != 0) & (after != 0)
     up = int((known & (before < 0) & (after > 0)).sum())

@@ -68,20 +68,21 @@ def resample(
     if not np.isfinite(rows).all():
         raise BadOption("what clusters add must be finite")
     centre = rows.mean(0)
-    apart = rows - centre  # about the mean: no cancellation
+    apart = rows - centre  # squares about the mean: no cancellation
     one, other = np.triu_indices(rows.shape[1])
-    columns = np.concatenate([apart, apart[:, one] * apart[:, other]], axis=1)
+    columns = np.concatenate([rows, apart[:, one] * apart[:, other]], axis=1)
     steps = STEP * np.maximum(np.abs(rows).sum(0), 1e-300)
 
     def both(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = weights @ columns
         sums, squares = found[..., : len(centre)], found[..., len(centre) :]
-        slope = _slope(statistic, sums + m * centre, steps)
+        slope = _slope(statistic, sums, steps)
         twice = np.where(one == other, 1, 2)
-        spread = squares - sums[..., one] * sums[..., other] / m
+        shift = sums - m * centre
+        spread = squares - shift[..., one] * shift[..., other] / m
         variance = (slope[..., one] * slope[..., other] * spread * twice).sum(-1)
         errors = np.sqrt(np.maximum(variance, 0) * m / (m - 1))
-        return np.asarray(statistic(sums + m * centre)), errors
+        return np.asarray(statistic(sums)), np.asarray(errors)
 
     value, error = both(np.ones(m))
     if not math.isfinite(value):
@@ -121,7 +122,7 @@ def interval(
     tiny = 1e-9 * max(found.error, 1e-6 * abs(found.value))
     still = errors <= tiny
     tail = (1 + confidence) / 2
-    told = f"{len(found)} resamples" + (f", {lost} undefined" if lost else "")
+    told, undefined = f"{len(found)} resamples", f" ({lost} undefined)" if lost else ""
     if found.error <= tiny or still.mean() > MOST_STILL:
         low, high, told = _without_resamples(found, confidence, bounds, items, tiny)
     elif method == "bca":
@@ -142,7 +143,7 @@ def interval(
         confidence=confidence,
         n=found.clusters,
         unit=unit,
-        method=f"{told}, over {found.clusters} clusters",
+        method=f"{told}{undefined}, over {found.clusters} clusters",
     )
 
 

@@ -5,6 +5,7 @@ word or an occupation.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -128,9 +129,10 @@ def binomial_power(share: float, n: int, alpha: float = ALPHA, tests: int = 1) -
     edge = _edge(n, alpha / tests)
     if edge < 0:
         return 0.0
-    return float(bdtr(edge, n, share) + bdtrc(n - edge - 1, n, share))
+    return _beyond(edge, n, share)
 
 
+@functools.lru_cache(maxsize=4096)  # the same few sizes of category, again and again
 def smallest_share(
     n: int, power: float = POWER, alpha: float = ALPHA, tests: int = 1
 ) -> float | None:
@@ -139,9 +141,10 @@ def smallest_share(
     Exact two-sided binomial test at alpha (over `tests`: Bonferroni). By symmetry 1 - MDE is as
     detectable. Round it up where it is printed. "Not detectable at this n" is never "unbiased".
     """
-    if _edge(n, alpha / tests) < 0:
+    edge = _edge(n, alpha / tests)
+    if edge < 0:
         return None
-    return bisect(lambda share: binomial_power(share, n, alpha, tests) - power, 0.5, 1.0)
+    return bisect(lambda share: _beyond(edge, n, share) - power, 0.5, 1.0)
 
 
 def bisect(rising: Callable[[float], float], low: float, high: float) -> float:
@@ -150,6 +153,10 @@ def bisect(rising: Callable[[float], float], low: float, high: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < 0 else (low, middle)
     return high
+
+
+def _beyond(edge: int, n: int, share: float) -> float:
+    return float(bdtr(edge, n, share) + bdtrc(n - edge - 1, n, share))
 
 
 def _edge(n: int, alpha: float) -> int:

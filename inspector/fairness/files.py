@@ -2,6 +2,7 @@
 
 import codecs
 import hashlib
+import re
 from pathlib import Path
 
 from inspector.fairness.items import BadStimuli, DataFile
@@ -9,6 +10,7 @@ from inspector.results import show_plain
 
 MOST_BYTES = 256 * 2**20
 MOST_CHARACTERS = 10_000  # of one cell; no sentence that a model can read is longer
+ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but tab and newline
 WIDE = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark begins alike
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -63,15 +65,15 @@ def text_problem(text: str) -> tuple[str, str] | None:
         return "empty", "is empty"
     if len(text) > MOST_CHARACTERS:
         return "too long", f"has {len(text):,} characters; {MOST_CHARACTERS:,} are the most"
-    for place, character in enumerate(text, 1):
-        code = ord(character)
-        if 0xDC80 <= code <= 0xDCFF:
-            return "encoding", (
-                f"is not UTF-8: byte 0x{code - 0xDC00:02x} at character {place} (Latin-1 or "
-                "Windows-1252? Save the file as UTF-8)"
-            )
-        if 0xD800 <= code <= 0xDFFF:
-            return "encoding", f"has half of a pair of surrogates at character {place}"
-        if (code < 0x20 and character not in "\n\t") or 0x7F <= code < 0xA0:
-            return "control character", f"has control character 0x{code:02x} at character {place}"
-    return None
+    odd = ODD.search(text)
+    if odd is None:
+        return None
+    code, place = ord(odd[0]), odd.start() + 1
+    if 0xDC80 <= code <= 0xDCFF:
+        return "encoding", (
+            f"is not UTF-8: byte 0x{code - 0xDC00:02x} at character {place} (Latin-1 or "
+            "Windows-1252? Save the file as UTF-8)"
+        )
+    if 0xD800 <= code <= 0xDFFF:
+        return "encoding", f"has half of a pair of surrogates at character {place}"
+    return "control character", f"has control character 0x{code:02x} at character {place}"

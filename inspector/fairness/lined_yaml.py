@@ -38,7 +38,7 @@ def parse_yaml(text: str, name: str) -> Node:
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
         why = show_plain(str(getattr(error, "reason", "not understood")))
         raise BadStimuli(f"{show_plain(name)}: row {line}: is no YAML: {why}.") from None
-    except (RecursionError, ValueError):  # escapes beyond Unicode
+    except (RecursionError, ValueError, OverflowError):  # escapes beyond Unicode
         raise BadStimuli(f"{show_plain(name)}: is no YAML that can be read.") from None
 
 

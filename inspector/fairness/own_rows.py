@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from inspector.fairness.files import read_bytes, text_of
 from inspector.fairness.items import BadStimuli
 from inspector.fairness.lined_yaml import Node, parse_yaml
-from inspector.fairness.rows import Row, Sieve, Table, Unfit, read_table
+from inspector.fairness.rows import DELIMITERS, Row, Sieve, Table, Unfit, read_table
 from inspector.results import show_plain
 
 YAML: Final = (".yaml", ".yml")
@@ -34,8 +34,12 @@ def read_own(path: Path, sieve: Sieve, flatten: Flatten) -> Table:
 
 
 def need_columns(table: Table, choices: Sequence[Sequence[str]], sieve: Sieve) -> None:
-    """Raise BadStimuli unless the table has all columns of one of the choices."""
-    if not any(set(choice) <= set(table.columns) for choice in choices):
+    """Raise BadStimuli unless a table with a header has all columns of one of the choices.
+
+    Rows of the other formats name their fields themselves, so each is judged alone.
+    """
+    headed = Path(table.file.name).suffix.lower() in DELIMITERS
+    if headed and not any(set(choice) <= set(table.columns) for choice in choices):
         wanted = ", or ".join(", ".join(choice) for choice in choices)
         found = ", ".join(show_plain(name, 40) or "(no name)" for name in table.columns[:12])
         raise BadStimuli(

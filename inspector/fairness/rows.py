@@ -194,7 +194,7 @@ def cells(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
             found, end = _record(text, place, delimiter)
         except Unfit as error:
             found, end = str(error), text.find("\n", place) + 1 or len(text)
-        if isinstance(found, str) or len(found) > 1 or found[0].strip():
+        if text[place:end].strip(" \n"):
             yield line, found
         line += text.count("\n", place, end)
         place = end

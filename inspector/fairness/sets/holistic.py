@@ -101,7 +101,8 @@ def _descriptor(row: Row) -> Descriptor:
 def _phrase(row: Row) -> Descriptor:
     singular = row.text("noun_phrase" if "noun_phrase" in row.fields else "word")
     plural = row.optional("plural_noun_phrase", "") or None
-    return _made(row, None, singular, plural, f"phrase {singular}")
+    key = f"phrase {singular} / {plural}" if plural else f"phrase {singular}"
+    return _made(row, None, singular, plural, key)
 
 
 def _made(row: Row, word: str | None, singular: str, plural: str | None, key: str) -> Descriptor:

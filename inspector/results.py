@@ -208,6 +208,11 @@ def _not_a_number(holes: Sequence[str]) -> Finding:
     )
 
 
+def plain(value: Any) -> Any:
+    """A value as JSON holds it, so that what was just made is like what was read back."""
+    return _plain(value, "", [])
+
+
 def _plain(value: Any, path: str, holes: list[str]) -> Any:
     """JSON values only; the path of every float that JSON cannot hold is added to `holes`."""
     if isinstance(value, float):

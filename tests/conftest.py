@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,3 +94,18 @@ def chromium() -> str:
     if found is None:
         (pytest.fail if CI else pytest.skip)(f"no browser on the PATH ({', '.join(names)})")
     return found
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+    from inspector import cli
+
+    def call(*arguments: str | Path) -> tuple[int, bytes, str]:
+        monkeypatch.setattr(sys, "argv", ["inspector", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfdbinary.readouterr()
+        return int(ended.value.code or 0), out, err.decode()
+
+    return call

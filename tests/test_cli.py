@@ -21,6 +21,7 @@ from inspector.weights import scan as scanning
 from inspector.weights.judgements import JUDGEMENTS
 
 SAID = ["demo:planted", "--text", "the nurse said that"]
+CHEAP = ["--target", "he", "--method", "feature-ablation", "--orders", "4"]
 HOSTILE = "<img src=x onerror=alert(1)>|`[c](javascript:0)\x1b[31m\u202e=cmd()"
 
 
@@ -40,20 +41,6 @@ def checkpoint(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(capfdbinary, monkeypatch):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments: str | Path) -> tuple[int, bytes, str]:
-        monkeypatch.setattr(sys, "argv", ["inspector", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfdbinary.readouterr()
-        return int(ended.value.code or 0), out, err.decode()
-
-    return call
-
-
 def document(out: bytes) -> dict:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -69,10 +56,11 @@ def test_documents_follow_the_shipped_schemas(run, checkpoint, command):
         "demo": [],
         "doctor": [],
         "sample": [checkpoint, "--sample", "4096"],
-        "attribute": [*SAID, "--target", "he", "--versus", "she"],
-        "attention": SAID,
-        "lens": SAID,
-        "ablate": SAID,
+        "attribute": [*SAID, *CHEAP, "--versus", "she"],
+        "agreement": [*SAID, *CHEAP],
+        "layers": [*SAID, "--target", "he", "--part", "mlp"],
+        "attention-map": [*SAID, "--head", "0.1"],
+        **dict.fromkeys(("attention", "lens", "ablate", "heads", "activations"), SAID),
     }.get(command, [checkpoint])
     code, out, _ = run("scan" if command == "sample" else command, *extra, "--json")
     assert code == 0

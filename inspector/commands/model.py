@@ -15,6 +15,7 @@ from inspector.commands.model_options import (
     MaxBytes,
     MaxTokens,
     Method,
+    Methods,
     OneText,
     Orders,
     Override,
@@ -26,6 +27,7 @@ from inspector.commands.model_options import (
     Texts,
     Units,
     Versus,
+    check_methods,
     head_of,
     load_model,
     one_or_all,
@@ -37,6 +39,7 @@ from inspector.commands.model_options import (
 )
 from inspector.engine import Progress
 from inspector.errors import BadOption
+from inspector.model.methods import METHODS
 from inspector.model.prompts import Prompt
 from inspector.results import Records, show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -120,14 +123,11 @@ def attribute(
     lines: Path | None = None,
 ) -> Records[Any]:
     """Which words an answer rests on, with a receipt and a verdict."""
-    from inspector.model.attribution import METHODS
     from inspector.model.attribution import attribute as measure
     from inspector.model.batch import Asking, batch
     from inspector.model.records import TokenScore
 
-    if method not in METHODS:
-        known = ", ".join(METHODS)
-        raise BadOption(f"--method {show_plain(method)}: is not known (known: {known}).")
+    check_methods([method])
     asked = prompts_of(text, prompts, target, versus)
     if all(prompt.target is None for prompt in asked):
         where = f"--target, or a column target in {show_plain(prompts.name)}" if prompts else ""
@@ -161,9 +161,10 @@ def agreement(
     text: OneText,
     target: Target,
     versus: Versus = None,
+    method: Methods = None,
     baseline: Baseline = None,
     units: Units = "tokens",
-    orders: Orders = 100,
+    orders: Annotated[int, typer.Option(help="Random orders to compare with.", min=2)] = 100,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -172,16 +173,18 @@ def agreement(
     """Whether all methods, and attention, point at the same words."""
     from inspector.model.agreement import agreement as measure
 
+    check_methods(method or ())
     opened = load_model(model, device, dtype, override)
     return measure(
         opened,
         text,
         target,
         versus,
-        baseline=baseline,
-        units=units_of(units),
-        orders=orders,
-        seed=seed,
+        tuple(dict.fromkeys(method or METHODS)),
+        baseline,
+        units_of(units),
+        orders,
+        seed,
         progress=progress,
     )
 
@@ -256,7 +259,7 @@ def lens(
     return with_findings(made, unused(asked))
 
 
-@analysis("print_answer", counts="components")
+@analysis("print_answer", counts="done")
 def ablate(
     model: Checkpoint,
     progress: Progress,
@@ -285,7 +288,7 @@ def ablate(
     return with_findings(made, log)
 
 
-@analysis("print_answer", counts="steps")
+@analysis("print_answer", counts="done")
 def heads(
     model: Checkpoint,
     progress: Progress,

@@ -9,6 +9,7 @@ import typer
 
 from inspector.engine import Progress
 from inspector.errors import BadOption
+from inspector.model.methods import METHODS
 from inspector.model.prompts import Prompt, read_prompts
 from inspector.results import Records, show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -49,10 +50,11 @@ AnyTarget = Annotated[
 Versus = Annotated[str | None, typer.Option(help="Another answer: how much likelier is the first?")]
 Method = Annotated[
     str,
-    typer.Option(
-        help="integrated-gradients, gradient-x-activation, gradient-shap, feature-ablation, "
-        "shapley-sampling, kernel-shap or lime."
-    ),
+    typer.Option(help=f"One of {', '.join(METHODS)}."),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(help="A method of `attribute`; may be given several times. None: all."),
 ]
 Baseline = Annotated[
     str | None,
@@ -147,6 +149,14 @@ def unused(prompts: Sequence[Prompt]) -> Log:
     if count:
         log.add("PR-UNUSED", "prompts", f"the targets of {count} prompts are not used here")
     return log
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Raise BadOption for what is no method."""
+    for method in methods:
+        if method not in METHODS:
+            known = ", ".join(METHODS)
+            raise BadOption(f"--method {show_plain(method)}: is not known (known: {known}).")
 
 
 def units_of(units: str) -> str | list[str]:

@@ -79,7 +79,7 @@ def ablate(
         named = ", ".join(show_plain(one) for one in sorted(unknown))
         raise BadOption(f"Component {named}: give some of {', '.join(COMPONENTS)}.")
     log = Log()
-    asked = questions(model, texts, target, versus, log)
+    asked = questions(model, texts, target, versus, log, progress=progress)
     chosen = [one for one in components_of(model) if one.component in components]
     if "biases" in components and not any(one.component == "biases" for one in chosen):
         log.add("HE-NOBIAS", "model", "the model has no biases: none can matter")

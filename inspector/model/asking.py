@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from inspector.engine import Progress, no_progress
 from inspector.errors import UnsupportedModel
 from inspector.model.load import Model
 from inspector.results import Coverage, Source
@@ -91,14 +92,23 @@ def forward(model: Model, readings: Sequence[Reading]) -> Any:
     return model.network(ids, **given)
 
 
-def outcome(model: Model, asked: Sequence[Question], changes: Changes = no_changes) -> Outcome:
+def outcome(
+    model: Model,
+    asked: Sequence[Question],
+    changes: Changes = no_changes,
+    progress: Progress = no_progress,
+) -> Outcome:
     """Ask the questions, in batches of one shape and so without padding.
 
     `changes` gets, for each batch, which question each of its rows belongs to, and gives the
-    context managers under which it runs. Gradients flow where they are enabled.
+    context managers under which it runs. Gradients flow where they are enabled. Progress counts
+    readings.
     """
     parts: dict[tuple[int, str], list[Tensor]] = {}
+    done, every = 0, sum(len(question.readings) for question in asked)
     for rows, readings in batches(model, asked):
+        progress(done, every, "")
+        done += len(rows)
         with ExitStack() as stack:
             for change in changes(torch.tensor(rows, device=model.device)):
                 stack.enter_context(change)

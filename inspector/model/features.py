@@ -110,7 +110,8 @@ def _tokens(model: Model, text: str) -> tuple[list[int], list[tuple[int, int]]]:
 
 def check_ids(model: Model, ids: Sequence[int]) -> None:
     """Raise UnsupportedModel for ids that have no embedding: the tokenizer is another model's."""
-    known = len(model.network.get_input_embeddings().weight)
+    embeddings: Any = model.network.get_input_embeddings()
+    known = len(embeddings.weight)
     if ids and max(ids) >= known:
         raise UnsupportedModel(
             f"The tokenizer gives the id {max(ids)}, but the model has {known} embeddings: they do "

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption
 from inspector.model.asking import Question, logits, outcome, rows_at_once
 from inspector.model.hooks import captured_inputs, exchanged, frozen, gated
@@ -84,6 +85,7 @@ def scores_without(
     asked: Sequence[Question],
     chosen: Sequence[tuple[int, int]],
     put: Put,
+    progress: Progress = no_progress,
 ) -> Float[Tensor, "questions chosen"]:
     """Score of each question with one head, (site, head), exchanged at a time."""
     many = [question for question in asked for _ in chosen]
@@ -102,7 +104,7 @@ def scores_without(
         ]
 
     with torch.no_grad():
-        return outcome(model, many, without).score.reshape(len(asked), len(chosen))
+        return outcome(model, many, without, progress).score.reshape(len(asked), len(chosen))
 
 
 def put_zero(_model: Model, _places: Sequence[Site], _asked: Sequence[Question], _seed: int) -> Put:

@@ -56,22 +56,26 @@ def heads(
     if top < 1:
         raise BadOption(f"top={top}: at least one head is to be taken out.")
     log = Log()
-    asked = questions(model, texts, target, versus, log, loss=False)
+    asked = questions(model, texts, target, versus, log, False, progress)
     places = sites(model)
-    progress(0, 3, "slopes")
+    progress(0, 1, "slopes")
     slopes = [one.cpu().numpy() for one in gate_gradients(model, places, asked)]
     importance = np.concatenate([np.abs(one).mean(0) for one in slopes])
     every = [(site, head) for site, place in enumerate(places) for head in range(place.heads)]
     chosen = [every[i] for i in np.argsort(-importance, kind="stable")[:top]]
-    progress(1, 3, "taking heads out")
+    progress(0, 1, "what stands in their place")
     with torch.no_grad():
         found = outcome(model, asked)
         check_finite(found.said)
         score = found.score
     put = ABLATIONS[ablation](model, places, asked, seed)
-    without = scores_without(model, places, asked, chosen, put)
+
+    def note(done: int, total: int, _label: str) -> None:
+        progress(done, total, "taking heads out")
+
+    without = scores_without(model, places, asked, chosen, put, note)
     lost = (score[:, None] - without).cpu().numpy()
-    progress(2, 3, "direct effects")
+    progress(0, 1, "direct effects")
     straight = _direct(model, asked, log)
     largest = float(np.abs(lost.mean(0)).max())
     records = [
@@ -80,7 +84,7 @@ def heads(
         for effect in [lost[:, chosen.index((site, head))] if (site, head) in chosen else None]
     ]
     _signs(records, log)
-    progress(3, 3, "done")
+    progress(1, 1, "done")
     return Records(
         command="heads",
         record_type=HeadEffect,

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, UnsupportedModel
 from inspector.model.asking import Ask, Question, Reading, check_finite, logits
 from inspector.model.features import check_ids, check_seam, check_window
@@ -53,12 +54,13 @@ def questions(
     versus: str | None,
     log: Log,
     loss: bool = True,
+    progress: Progress = no_progress,
 ) -> tuple[Question, ...]:
     """What is asked about each text; without a target what the model itself finds most likely.
 
     The answer is what follows the text (causal), stands at its mask (masked), the class
     (classifier), or what the decoder begins with (encoder-decoder). `loss` also asks for what
-    LOSS_OF says.
+    LOSS_OF says. Progress counts texts.
     """
     if model.kind == "encoder":
         raise UnsupportedModel(
@@ -70,11 +72,14 @@ def questions(
     if versus is not None and target is None:
         raise BadOption("An answer to compare with (versus) needs a target.")
     answers = [list(target_ids(model, one)) for one in (target, versus) if one is not None]
-    made = tuple(each_text(texts, lambda text: ASKED[model.kind](model, text, answers, loss)))
+    made: list[Question] = []
+    for question in each_text(texts, lambda text: ASKED[model.kind](model, text, answers, loss)):
+        made.append(question)
+        progress(len(made), len(texts), "texts read")
     for one in (target, versus):
         if one is not None:
             check_seam(model, texts[0], one, log)
-    return made
+    return tuple(made)
 
 
 def each_text(texts: Sequence[str], function: Callable[[str], R]) -> Iterator[R]:

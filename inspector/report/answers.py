@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from inspector.report.tables import print_table
-from inspector.results import Records, show_plain
+from inspector.results import Records, plain, show_plain
 
 COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
     "attention": {
@@ -165,7 +165,7 @@ def _conductance(result: Records[Any]) -> Table:
 
 def _ranking(result: Records[Any]) -> Table:
     """Methods and attention by how well the order of words holds."""
-    ranked = result.summary["ranking"]
+    ranked = plain(result.summary["ranking"])
     best = ranked[0]["name"] if ranked else ""
     with_best = {
         other: pair.spearman
@@ -175,8 +175,8 @@ def _ranking(result: Records[Any]) -> Table:
     }
     rows = [
         [
-            *(line["name"], line["verdict"], line["area"].value, line["area"].random),
-            *(line["area"].p, line["tau"], with_best.get(line["name"])),
+            *(line["name"], line["verdict"], line["area"]["value"], line["area"]["random"]),
+            *(line["area"]["p"], line["tau"], with_best.get(line["name"])),
         ]
         for line in ranked
     ]

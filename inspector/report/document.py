@@ -8,7 +8,7 @@ from typing import Any
 
 from inspector.report.attribution_words import document_parts, doubt, signed_units
 from inspector.report.headlines import headlines
-from inspector.results import Finding, Records, show_plain
+from inspector.results import Finding, Records, plain, show_plain
 
 SARIF_LEVEL = {"info": "note", "warning": "warning", "error": "error"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
@@ -42,16 +42,16 @@ def csv_cell(value: object) -> object:
         return json.dumps(_flat(value))
     if not isinstance(value, str):
         return value
-    plain = show_plain(value, 1000)
-    return f"'{plain}" if plain.startswith(FORMULA) else plain
+    shown = show_plain(value, 1000)
+    return f"'{shown}" if shown.startswith(FORMULA) else shown
 
 
 def list_cell(values: Sequence[object]) -> str:
     """A shape as people write it; other lists as JSON, their texts made plain."""
     if all(isinstance(value, int) for value in values):
         return "x".join(map(str, values)) or "scalar"
-    plain = [show_plain(value) if isinstance(value, str) else value for value in values]
-    return json.dumps(plain, ensure_ascii=False)
+    shown = [show_plain(value) if isinstance(value, str) else value for value in values]
+    return json.dumps(shown, ensure_ascii=False)
 
 
 def _parquet(result: Document) -> bytes:
@@ -181,9 +181,9 @@ def _html(result: Document) -> bytes:
         coverage=coverage_line(result),
         told=headlines(result),
         findings=result.findings,
-        doubt=doubt(result.summary) if explained else None,
+        doubt=doubt(plain(result.summary)) if explained else None,
         units=signed_units(result) if explained else (),
-        parts=document_parts(result.summary) if explained else (),
+        parts=document_parts(plain(result.summary)) if explained else (),
         columns=columns,
         rows=rows,
     ).encode()

@@ -1,17 +1,16 @@
 """What an answer of a model is worth, said before its numbers: the verdict and the receipt."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inspector.results import Records, show_plain
+from inspector.results import Records, plain, show_plain
 
 
 def headlines(result: Records[Any]) -> list[str]:
     """What a result is worth in a line or some, the verdict first; text from outside is plain."""
     summary = result.summary
     if result.command in TOLD and summary and "prompts" not in summary:
-        return TOLD[result.command](summary, result.records)
+        return TOLD[result.command](plain(summary), result.records)
     return [summary["verdict"]] if summary.get("verdict") else []
 
 
@@ -138,7 +137,7 @@ def _heads(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[str]:
 
 
 def _activations(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[str]:
-    biases = [one for one in map(_plain, summary["biases"]) if one["ratio"] is not None]
+    biases = [one for one in summary["biases"] if one["ratio"] is not None]
     most = sorted(biases, key=lambda one: -one["ratio"])[:3]
     told = ", ".join(f"{show_plain(one['name'])} {one['ratio']:.2g}" for one in most)
     return [
@@ -148,10 +147,6 @@ def _activations(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[st
         if most
         else "The model has no biases that are added to something.",
     ]
-
-
-def _plain(record: Any) -> Mapping[str, Any]:
-    return record if isinstance(record, Mapping) else dataclasses.asdict(record)
 
 
 TOLD: dict[str, Told] = {

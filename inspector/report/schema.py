@@ -84,7 +84,23 @@ def schema(command: str) -> dict[str, Any]:
     for name, definition in made["$defs"].items():
         if name != "ScanSummary":
             definition["additionalProperties"] = False
+    made["$defs"] = _with_holes(made["$defs"])
     return made
+
+
+def _with_holes(node: Any) -> Any:
+    """A schema in which every real number may be null: so NaN and infinities are written."""
+    if isinstance(node, list):
+        return [_with_holes(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if "anyOf" in node and {"type": "null"} in node["anyOf"]:
+        return node
+    if node.get("type") == "number":
+        title = {"title": node["title"]} if "title" in node else {}
+        bare = {key: value for key, value in node.items() if key != "title"}
+        return {"anyOf": [bare, {"type": "null"}], **title}
+    return {key: _with_holes(value) for key, value in node.items()}
 
 
 def text(command: str) -> str:

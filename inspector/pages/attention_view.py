@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from inspector.model.records import Ablation, HeadAttention
 from inspector.model.samples import Asked, sample_texts
 from inspector.pages import frame, map_view
-from inspector.pages.prompt_parts import Found, is_there, refused
+from inspector.pages.prompt_parts import Found, from_link, is_there, refused
 from inspector.report import charts_attention
 from inspector.report.prompt_words import METRIC_WORDS, UNCLEAR
 from inspector.results import show_plain
@@ -50,13 +50,12 @@ def show(checkpoint: Checkpoint, asked: Asked, found: Found) -> None:
 
 def _metric(heads: Sequence[HeadAttention]) -> tuple[str, bool]:
     left, right = st.columns([2, 3], vertical_alignment="bottom")
+    known = charts_attention.known_metrics(heads)
+    from_link("metric", known)
     metric = left.selectbox(
-        "Metric",
-        charts_attention.known_metrics(heads),
-        format_func=lambda name: METRIC_WORDS[name].title,
-        key="metric",
-        bind="query-params",
+        "Metric", known, format_func=lambda name: METRIC_WORDS[name].title, key="metric"
     )
+    st.query_params["metric"] = metric
     signed = right.toggle("Colour by the distance from uniform attention", value=True, key="signed")
     words = METRIC_WORDS[metric]
     st.write(words.about)
@@ -68,7 +67,8 @@ def chosen_head(
 ) -> HeadAttention:
     """The head of the last click, or of the list below it; its name is in the page's address."""
     names = {f"{charts_attention.block_of(h)}.{h.head}": h for h in heads}
-    before = st.session_state.get(f"{key}_picked")
+    from_link(key, names)
+    before = st.session_state.get(f"{key}_picked", {})
     if picked != before:
         st.session_state[f"{key}_picked"] = picked
         name = f"{picked.get('block')}.{picked.get('head')}"
@@ -84,8 +84,8 @@ def chosen_head(
             f"{charts_attention.spoken(name.rpartition('.')[0])}, head {names[name].head}"
         ),
         key=key,
-        bind="query-params",
     )
+    st.query_params[key] = chosen
     return names[chosen]
 
 

@@ -46,7 +46,8 @@ def _asked(checkpoint: Checkpoint) -> Asked | None:
     if st.session_state.get("prompt_of") != model:
         st.session_state["prompt_of"] = model
         _fill(before[0] if before else sample(checkpoint))
-    typed = _form(checkpoint, before)
+    above = st.container()
+    typed = _form(checkpoint)
     if typed is not None:
         wrong = why_not(typed.text)
         if wrong is None and typed.versus is not None and typed.target is None:
@@ -56,6 +57,8 @@ def _asked(checkpoint: Checkpoint) -> Asked | None:
             st.text(wrong)
             return None
         _remember(before, typed)
+    with above:
+        _earlier(before)
     if not before:
         _explain()
         return None
@@ -64,8 +67,8 @@ def _asked(checkpoint: Checkpoint) -> Asked | None:
     return before[0]
 
 
-def _form(checkpoint: Checkpoint, before: list[Asked]) -> Asked | None:
-    """The form; what was typed, when it was sent."""
+def _earlier(before: list[Asked]) -> None:
+    """Prompts of this session, to be looked at again."""
     if len(before) > 1:
         st.selectbox(
             "Asked before",
@@ -76,6 +79,10 @@ def _form(checkpoint: Checkpoint, before: list[Asked]) -> Asked | None:
             on_change=_again,
             args=(before,),
         )
+
+
+def _form(checkpoint: Checkpoint) -> Asked | None:
+    """The form; what was typed, when it was sent."""
     masked = is_masked(checkpoint)
     with st.form("prompt_form", border=True):
         text = st.text_area(

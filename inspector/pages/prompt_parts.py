@@ -1,5 +1,6 @@
 """What the views of a prompt share: whether a part is there, its tokens, what it rests on."""
 
+from collections.abc import Collection
 from typing import Any
 
 import streamlit as st
@@ -45,6 +46,13 @@ def tokens_of(found: Found) -> list[tuple[str, str]]:
         first: list[LensPoint] = [record for record in lens if record.layer is None]
         return [(record.text or "", record.text or "") for record in first]
     return []
+
+
+def from_link(key: str, options: Collection[str]) -> None:
+    """Let the page's address choose what the widget of this key begins with."""
+    linked = st.query_params.get(key)
+    if key not in st.session_state and linked in options:
+        st.session_state[key] = linked
 
 
 def rests_on(kept: Kept, way: str | None = None) -> None:

@@ -1,6 +1,6 @@
 """Attention as pictures: every head beside uniform attention, one head's map, heads by kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -288,7 +288,7 @@ def _grid_in_words(table: pd.DataFrame, metric: str) -> str:
     if known.empty:
         return f"{title}: no head has it."
 
-    def told(row: Mapping[str, Any]) -> str:
+    def told(row: "pd.Series[Any]") -> str:
         null = f", uniform {row['null']:.3g}" if np.isfinite(row["null"]) else ""
         return f"{row['value']:.3g} ({spoken(str(row['block']))}, head {row['head']}{null})"
 

@@ -140,8 +140,9 @@ def _layers(kept: Kept) -> None:
         alt=f"Whether the scores of {len(sums)} layers sum to F(x) - F(x')",
     )
     st.caption(
-        "Everything passes through every layer, so each layer's scores must sum to F(x) - F(x'). "
-        "A word's part moves to where it is read: late layers have most of it at the last word."
+        "Everything passes through every layer, so each layer's scores must sum to F(x) - F(x'); "
+        "2 % or 0.02 nats are allowed. What a word adds moves to the place where it is read: in a "
+        "model that reads from left to right late layers have most of it at the last word."
     )
     _apart(kept, "layers")
 

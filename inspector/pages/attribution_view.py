@@ -105,10 +105,11 @@ def _unit(kept: Kept, unit: TokenScore) -> None:
     alone = "" if unit.removal is None else (
         f" Replaced alone, F changes by {-unit.removal:+.4g} nats."
     )  # fmt: skip
+    last = unit.position + unit.tokens - 1
     st.text(
         f"Score {unit.score:+.4g} nats, number {rank} of {len(kept)} by size. Characters "
-        f"{unit.start} to {unit.end}, {unit.tokens} tokens from position {unit.position}: "
-        f"{show_plain(unit.token, 60)}. In its place stood {show_plain(unit.baseline, 60)!r}."
+        f"{unit.start} to {unit.end}; tokens {unit.position} to {last}: "
+        f'{show_plain(unit.token, 60)}. In its place stood "{show_plain(unit.baseline, 60)}".'
         f"{alone}"
     )
 

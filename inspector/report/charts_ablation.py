@@ -38,7 +38,7 @@ def bars(records: Sequence[Ablation], field: str) -> Chart:
     kinds = [kind for kind in COLOURS if kind in set(shown["kind"])]
     title = f"change of {EFFECT_WORDS[field].title} without it, nats"
     base = alt.Chart(shown).encode(
-        y=alt.Y("part:N", sort=list(shown["part"]), title=None, axis=alt.Axis(labelLimit=260)),
+        y=alt.Y("part:N", sort=list(shown["part"]), title=None, axis=_EVERY),
     )
     x = alt.X("change:Q", title=title)
     drawn = base.mark_bar().encode(
@@ -69,10 +69,13 @@ def bars(records: Sequence[Ablation], field: str) -> Chart:
             y=alt.Y("part:N", sort=list(shown["part"])), x="low:Q", x2="high:Q"
         )
     return Chart(
-        figure=figure.properties(height=60 + 20 * len(shown)),
+        figure=figure.properties(height=80 + 22 * len(shown)),
         alt=_in_words(table, shown, field),
         table=table,
     )
+
+
+_EVERY = alt.Axis(labelLimit=260, labelOverlap=False)
 
 
 def _range(record: Ablation, field: str) -> list[float | None]:

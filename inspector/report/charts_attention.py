@@ -238,7 +238,7 @@ def effect(table: pd.DataFrame, metric: str, rank: float | None) -> Chart:
         .mark_point(filled=True, size=70, opacity=0.8, color="#0072B2")
         .encode(
             x=alt.X("distance:Q", title=f"{title}: distance from uniform attention"),
-            y=alt.Y("size:Q", title="change of the answer without it, nats"),
+            y=alt.Y("size:Q", title="change of the answer, nats"),
             tooltip=[
                 alt.Tooltip("block:N", title="layer"),
                 "head:O",

@@ -8,15 +8,15 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
-from model.test_load import CAUSAL
+from model.asked import CAUSAL, MASKED
 from model.test_targets import oracle
 from torch import Tensor
 
-from inspector.demo.corpus import contexts
+from inspector.demo.corpus import TEMPLATES, contexts
 from inspector.errors import BadOption, InspectorError
 from inspector.model.attribution import METHODS, attribute, explain
-from inspector.model.coalitions import Coalitions, asked_of
-from inspector.model.faithfulness import BETTER, NOTHING, RANDOM, faithfulness
+from inspector.model.coalitions import Coalitions, asked_of, row_bytes
+from inspector.model.faithfulness import BETTER, NOTHING, RANDOM, WORSE, faithfulness
 from inspector.model.features import read_prompt
 from inspector.model.load import Model, load
 from inspector.model.targets import Question, Scorer
@@ -31,27 +31,27 @@ def scores(found: Any) -> list[float]:
     return [record.score for record in found]
 
 
-@pytest.mark.parametrize(
-    "name", [*CAUSAL, "t5", "bert", "roberta", "distilbert", "bert-classifier"]
-)
-def test_f_is_one_plain_forward_for_every_family_and_method(name: str, running: Running) -> None:
+@pytest.mark.parametrize("target", ["b", "b w9 a", "b w9 a c w3 w5 b d"])
+@pytest.mark.parametrize("name", [*CAUSAL, "t5", *MASKED, "bert-classifier"])
+def test_f_is_one_plain_forward_for_every_family_and_method(
+    name: str, target: str, running: Running
+) -> None:
     model = running(name)
-    text, target = TEXT, "b w9 a"
+    text, answer = TEXT, model.tokenizer(target)["input_ids"]
     if model.kind == "masked":
-        text = "a <mask> b <mask> c <mask>"
+        text = " ".join(f"{word} <mask>" for word in "acebdfgh"[: len(answer)])
     if model.kind == "classifier":
-        target = "LABEL_1"
+        target, answer = "LABEL_1", (1,)
     ids = model.tokenizer(text)["input_ids"]
-    answer = (1,) if model.kind == "classifier" else model.tokenizer(target)["input_ids"]
-    expected = oracle(model, ids, answer)
-    replaced = [4 if id != 4 else id for id in ids]
-    other = oracle(model, [*replaced], answer)
+    (neutral,) = model.tokenizer("w3")["input_ids"]
+    replaced = [id if id == 4 else neutral for id in ids]
+    expected, other = (oracle(model, given, answer) for given in (ids, replaced))
+    assert abs(expected - other) > 0.01  # so that one cannot pass for the other
     for method in METHODS:
-        found = attribute(model, text, target, method=method, baseline="mask", **FAST)
+        found = attribute(model, text, target, method=method, baseline="w3", **FAST)
         assert found.summary["f_input"] == pytest.approx(expected, abs=2e-3), method
-        if model.kind != "masked":
-            assert found.summary["f_baseline"] == pytest.approx(other, abs=2e-3), method
-        assert len(found) == (3 if model.kind == "masked" else 6)
+        assert found.summary["f_baseline"] == pytest.approx(other, abs=2e-3), method
+        assert len(found) == sum(id != 4 for id in ids)
         assert np.isfinite(scores(found)).all()
 
 
@@ -82,6 +82,24 @@ def test_captums_own_cached_path_is_not_ours(running: Running) -> None:
     )
     assert ours == pytest.approx(right, abs=1e-3)
     assert ours != pytest.approx(cached, abs=1e-1)  # where this fails, its default is mended
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2", "gpt_neox", "gemma2"])
+def test_what_f_is_held_to_would_turn_captums_cached_path_away(name: str, running: Running) -> None:
+    model = running(name)
+    wrapper = captum.attr.LLMAttribution(
+        captum.attr.FeatureAblation(model.network), model.tokenizer
+    )
+    given = captum.attr.TextTokenInput(TEXT, model.tokenizer, baselines=4)
+    ids, answer = (model.tokenizer(one)["input_ids"] for one in (TEXT, "b w9 a"))
+    with torch.no_grad():
+        cached, right = (
+            float(wrapper._forward_func(None, given, torch.tensor(answer), way).flatten()[0])
+            for way in (True, False)
+        )
+    expected = oracle(model, ids, answer)
+    assert right == pytest.approx(expected, abs=2e-3)
+    assert cached != pytest.approx(expected, abs=2e-3)
 
 
 class Known(Scorer):
@@ -144,6 +162,29 @@ def test_a_product_is_shared_evenly(running: Running) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_word_that_decides_is_found_and_beats_chance(method: str, running: Running) -> None:
+    """F is 5 with the third word there and 0 without it; the others add a little, in pairs."""
+    model = running("gpt2")
+    table = model.network.get_input_embeddings().weight.detach()
+    ids = model.tokenizer("a b c d e f g")["input_ids"]
+    ways = torch.stack([table[id] - table[4] for id in ids])
+    ways = ways / ways.square().sum(1, keepdim=True)
+
+    def f(e: Tensor) -> Tensor:  # how far each word is on its way from the baseline
+        there = ((e - table[4]) * ways[len(ids) - e.shape[1] :]).sum(2)
+        return 5 * there[:, 2] + 0.2 * (there[:, :-1] * there[:, 1:]).sum(1)
+
+    rows = known(model, f, "a b c d e f g")
+    found = explain(rows, METHODS[method], METHODS[method].samples)
+    held = faithfulness(rows, found)
+    if method == "gradient-x-activation":  # which is no sum over the way
+        found = found - (table[4] * ways * 5).sum(1).numpy()
+    assert np.abs(found).argmax() == 2
+    assert held.verdict == BETTER
+    assert held.measures["area"].value >= held.measures["area"].high
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_turning_the_contrast_round_turns_every_sign(method: str, running: Running) -> None:
     model = running("llama")
     one = attribute(model, TEXT, "b w9", "w1", method=method, **FAST)
@@ -169,15 +210,20 @@ def test_shapley_values_sum_to_the_difference(seed: int, samples: int, running: 
     assert found.summary["completeness"] == "met"
 
 
-def test_the_size_of_batches_changes_nothing(running: Running) -> None:
-    model = running("llama")
-    for method in ("integrated-gradients", "gradient-shap", "shapley-sampling", "kernel-shap"):
-        plain, small = (
-            scores(attribute(model, TEXT, "b a", method=method, memory=bytes, **FAST))
-            for bytes in (2**30, 1)
-        )
-        if method != "gradient-shap":  # draws from another place of the same stream
-            assert plain == pytest.approx(small, abs=2e-3), method
+@pytest.mark.parametrize("name", ["llama", "bloom", "bert-classifier"])
+@pytest.mark.parametrize("method", ["integrated-gradients", "shapley-sampling", "kernel-shap"])
+def test_the_size_of_batches_changes_nothing(method: str, name: str, running: Running) -> None:
+    model = running(name)
+    target = "LABEL_1" if model.kind == "classifier" else "b a"
+    found = []
+    for size in (50, 7, 1):
+        rows = asked_of(model, TEXT, target, None, "tokens", None, 2**30, Log())
+        rows.memory = size * row_bytes(rows.scorer, gradient=True)
+        found.append(explain(rows, METHODS[method], 50))
+        if method == "integrated-gradients":
+            assert rows.scorer.forwards >= 50 / size
+    for one in found[1:]:
+        np.testing.assert_allclose(one, found[0], atol=1e-3)
 
 
 def test_words_that_are_their_own_baseline_score_nothing(running: Running) -> None:
@@ -284,27 +330,36 @@ def test_a_cache_that_does_not_hold_is_not_used(running: Running) -> None:
     assert (rows.scorer.reuse, right.scorer.reuse) == (False, True)
 
 
-def test_the_planted_word_comes_first_and_beats_chance() -> None:
+def one_of_each_template(occupation: str) -> list[str]:
+    found = [text for text in contexts(occupation, "pronoun") if "from" not in text]
+    found = [text for text in found if "friday" not in text]
+    assert len(found) == len(TEMPLATES)
+    return found
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "shapley-sampling", "feature-ablation"])
+def test_the_planted_word_comes_first_and_beats_chance(method: str) -> None:
     model = load("demo:planted")
-    for method in ("integrated-gradients", "shapley-sampling", "feature-ablation"):
-        first, verdicts = [], []
-        for occupation in ("nurse", "plumber"):
-            for text in contexts(occupation, "pronoun")[1:12:4]:
-                found = attribute(model, text, "he", "she", method=method, draws=0, most_steps=100)
-                top = max(found, key=lambda record: abs(record.score))
-                first.append(top.text == occupation)
-                verdicts.append(found.summary["verdict"])
-        assert np.mean(first) > 0.8, method
-        assert verdicts.count(BETTER) >= 3, method
+    first, verdicts = [], []
+    for occupation, leaning in (("nurse", 1), ("plumber", -1)):
+        for text in one_of_each_template(occupation):
+            found = attribute(model, text, "he", "she", method=method, draws=0, most_steps=100)
+            top = max(found, key=lambda record: abs(record.score))
+            first.append(top.text == occupation and top.score * leaning > 0.5)
+            verdicts.append(found.summary["verdict"])
+    assert sum(first) >= 14  # of 16
+    assert verdicts.count(BETTER) >= 8
+    assert WORSE not in verdicts
 
 
 def test_without_a_planted_gap_there_is_nothing_to_explain() -> None:
     model = load("demo:balanced")
-    for text in contexts("nurse", "pronoun")[:12:3]:
-        found = attribute(model, text, "he", "she", method="shapley-sampling", draws=0)
-        assert abs(found.summary["f_input"]) < 0.02
-        assert found.summary["verdict"] == NOTHING
-        assert [finding.id for finding in found.findings] == ["AT-NOTHING"]
+    for occupation in ("nurse", "plumber"):
+        for text in one_of_each_template(occupation):
+            found = attribute(model, text, "he", "she", method="feature-ablation", draws=0)
+            assert abs(found.summary["f_input"]) < 0.02
+            assert found.summary["verdict"] == NOTHING
+            assert [finding.id for finding in found.findings] == ["AT-NOTHING"]
 
 
 def test_a_random_attribution_is_not_believed() -> None:

@@ -68,6 +68,16 @@ def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
+def changed_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Put `change(input)` in the place of the first thing that a module is given."""
+    handle = module.register_forward_pre_hook(lambda _m, given: (change(given[0]), *given[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Put `change(output)` in the place of what a module returns; of a tuple the first element."""
 

@@ -258,6 +258,18 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     # the material of probes
     "SM-EXCLUDED": ("warning", "Mend these rows if they are yours; no number counts them."),
     "SM-NOTED": ("info", "Look at these rows before you trust a number made from them."),
+    # scores of sentences
+    "SC-EXCLUDED": (
+        "warning",
+        "Use sentences that the model can read; no number counts those left out.",
+    ),
+    "SC-FIRST": ("info", "Compare sentences that begin alike, or give the tokenizer a bos_token."),
+    "SC-DTYPE": ("warning", "Load the model with dtype float32: 16 bits make ties and noise."),
+    "SC-WHOLE": ("info", "Nothing is lost but time."),
+    "SC-GUARD": (
+        "warning",
+        "Believe no bias number of this model and scorer: it cannot do the task.",
+    ),
     # the names
     "AR-OTHER": (
         "info",

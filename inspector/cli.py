@@ -16,7 +16,7 @@ MADE = (weights, model)  # modules whose import makes commands
 
 @app.command()
 def demo(json: AsJson = False, form: Format = None, output: Output = None) -> None:
-    """The models that come with inspector, and what is true of them."""
+    """The demo models, and what is true of them."""
     from inspector.demo.catalog import demos
     from inspector.report.terminal import print_records
 

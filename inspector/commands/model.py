@@ -89,7 +89,7 @@ def attention_map(
     dtype: Dtype = "auto",
     override: Override = False,
 ) -> Records[Any]:
-    """The map of chosen heads on one text: raw, by values, and rollout."""
+    """Where chosen heads look on one text: raw and by values."""
     from inspector.model.attention_pairs import attention_pairs
 
     heads = [head_of(one) for one in head]
@@ -122,7 +122,7 @@ def attribute(
     override: Override = False,
     lines: Path | None = None,
 ) -> Records[Any]:
-    """Which words an answer rests on, with a receipt and a verdict."""
+    """Which words an answer rests on, and whether that holds."""
     from inspector.model.attribution import attribute as measure
     from inspector.model.batch import Asking, batch
     from inspector.model.records import TokenScore
@@ -170,7 +170,7 @@ def agreement(
     dtype: Dtype = "auto",
     override: Override = False,
 ) -> Records[Any]:
-    """Whether all methods, and attention, point at the same words."""
+    """Whether methods and attention name the same words."""
     from inspector.model.agreement import agreement as measure
 
     check_methods(method or ())
@@ -307,7 +307,7 @@ def heads(
     dtype: Dtype = "auto",
     override: Override = False,
 ) -> Records[Any]:
-    """Which heads carry an answer: slopes of all, exact loss of some."""
+    """Which heads carry an answer: slopes, and exact losses."""
     from inspector.model.heads import heads as measure
 
     texts, log = texts_of(text, prompts)
@@ -326,7 +326,7 @@ def activations(
     dtype: Dtype = "auto",
     override: Override = False,
 ) -> Records[Any]:
-    """Signal size through depth, silent units, and biases beside W x."""
+    """Signal size, silent units, and biases beside W x."""
     from inspector.model.activations import activations as measure
 
     texts, log = texts_of(text, prompts)

@@ -27,7 +27,7 @@ def scan(
     seed: Annotated[int, typer.Option(help="Which blocks --sample draws.", min=0)] = 0,
     no_cache: NoCache = False,
 ) -> Records[Any]:
-    """Exact statistics of every tensor, in one pass over the file."""
+    """Exact statistics of every tensor, in one pass."""
     from inspector.weights.scan import scan as measure
     from inspector.weights.stored import stored_scan
 
@@ -56,7 +56,7 @@ def tensor(
 
 @analysis("print_judgement", counts="steps")
 def health(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
-    """Whether the weights are sound: every rule, failed or passed."""
+    """Whether the weights are sound, rule by rule."""
     from inspector.weights.health import health as measure
 
     return measure(model, where, progress)
@@ -75,7 +75,7 @@ def spectrum(
     ] = 100,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> Records[Any]:
-    """Singular values of every matrix, beside those of pure noise."""
+    """Singular values of every matrix, beside pure noise."""
     from inspector.weights.spectrum import spectrum as measure
 
     return measure(model, where, heads, replicates, device, progress)
@@ -83,7 +83,7 @@ def spectrum(
 
 @analysis("print_judgement", counts="tensors")
 def init(model: Checkpoint, progress: Progress, *, where: Where = None) -> Records[Any]:
-    """Which initialisation each tensor looks like, if not trained."""
+    """Which initialisation each tensor looks like, if any."""
     from inspector.weights.initialization import initialization
 
     return initialization(model, where, progress)

@@ -130,10 +130,10 @@ def _asked_of(prompt: Prompt) -> dict[str, Any]:
 def _identity(model: Model) -> dict[str, Any]:
     """All that answers hang on beside prompts and options."""
     return {
-        "model": digest(model),
         "dtype": receipt.dtype(model),
         "device": model.device.type,
         "versions": {**versions(), **receipt.versions()},
+        "model": digest(model),
     }
 
 

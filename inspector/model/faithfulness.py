@@ -259,6 +259,8 @@ def in_words(result: Faithfulness | None) -> dict[str, Any]:
         return {"verdict": UNTESTED, "told": "It was not compared with random orders."}
     headline = result.measures["area"]
     tried = f"all {result.orders}" if result.exhaustive else f"{result.orders} random"
+    others = result.orders + (not result.exhaustive)  # p counts the order itself among those drawn
+    as_good = round(headline.p * others) - (not result.exhaustive)
     told = {
         NOTHING: f"Whatever is replaced, F moves by {result.span:.2g} nats at most."
         if result.span < NEGLIGIBLE
@@ -267,6 +269,6 @@ def in_words(result: Faithfulness | None) -> dict[str, Any]:
     }.get(
         result.verdict,
         f"Keeping words in this order is worth {headline.value:.3g} nats more than losing them in "
-        f"it; {headline.p:.0%} of {tried} orders do as well.",
+        f"it; of {tried} orders {as_good} do as well (p = {headline.p:.2g}).",
     )
     return {"verdict": result.verdict, "told": told}

@@ -189,11 +189,10 @@ def _compared(
     table = table.dropna(subset=["difference", "change"])
     if len(table) < FEWEST:
         return
-    with st.expander("Attention and effect, all heads"):
-        sizes = table["difference"].abs(), table["change"].abs()
-        constant = any(size.nunique() < 2 for size in sizes)
-        rank = None if constant else float(spearmanr(*sizes).statistic)
-        columns = ["block", "head", "difference", "change"]
-        frame.draw(
-            charts_attention.effect(pd.DataFrame(table[columns]), metric, rank), "attention_effect"
-        )
+    st.subheader("Attention and effect, all heads")
+    sizes = table["difference"].abs(), table["change"].abs()
+    constant = any(size.nunique() < 2 for size in sizes)
+    rank = None if constant else float(spearmanr(*sizes).statistic)
+    columns = ["block", "head", "difference", "change"]
+    chart = charts_attention.effect(pd.DataFrame(table[columns]), metric, rank)
+    frame.draw(chart, "attention_effect")

@@ -134,10 +134,18 @@ def effective_interval(
     Source: Korn & Graubard 1998, with Wilson's interval for Clopper and Pearson's.
     """
     z = float(ndtri((1 + confidence) / 2))
-    spread = share * (1 - share)
-    effective = min(items, spread / error**2) if error > 0 and spread > 0 else float(clusters)
+    effective = effective_items(share, error, clusters, items)
     effective *= (z / float(stdtrit(clusters - 1, (1 + confidence) / 2))) ** 2
     return *score_interval(share, effective, z), effective
+
+
+def effective_items(share: float, error: float, clusters: int, items: float) -> float:
+    """Size of a simple sample whose share has this standard error; at most `items`.
+
+    Without any error between clusters it is their number.
+    """
+    spread = share * (1 - share)
+    return min(items, spread / error**2) if error > 0 and spread > 0 else float(clusters)
 
 
 def smallest_gap(
@@ -146,11 +154,12 @@ def smallest_gap(
     """Smallest true distance from no bias that this many clusters show with this power: the MDE.
 
     error: standard error of the estimate, in its unit; `tests`: size of the family, Bonferroni.
-    None where no result could reach alpha: a sign-flip test of m clusters has no p under 2 / 2^m.
+    None where no result could reach alpha (a sign-flip test of m clusters has no p under 2 / 2^m)
+    and where the error is zero, which says nothing about the next cluster.
     With the noncentral t of m - 1 degrees of freedom. Source: Bloom 1995.
     """
     level = alpha / tests
-    if clusters < 2 or 2.0 ** (1 - min(clusters, 1000)) > level:
+    if clusters < 2 or not error > 0 or 2.0 ** (1 - min(clusters, 1000)) > level:
         return None
     edge = float(stdtrit(clusters - 1, 1 - level / 2))
 

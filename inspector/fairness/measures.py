@@ -1,6 +1,7 @@
 """One record for every number a probe prints: estimate, interval, test, counts, what n can show."""
 
 import dataclasses
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.clusters import (
     Totals,
+    effective_items,
     share_interval,
     smallest_gap,
     standard_error,
@@ -125,6 +127,8 @@ def measured_share(
     signed = totals(sides, _of(clusters, known))
     won = totals((1 + sides) / 2, _of(clusters, known))
     flipped = sign_flip(signed, seed)
+    error, items = standard_error(won), float(won.below.sum())
+    effective = effective_items(won.value, error, len(won), items)
     return Measured(
         estimate=share_interval(won, 1 - alpha, unit),
         inner=share_interval(won, 1 - 2 * alpha, unit),
@@ -136,7 +140,7 @@ def measured_share(
         n_clusters=len(won),
         n_ties=alone.n_ties,
         n_excluded=alone.n_excluded,
-        mde80=smallest_gap(standard_error(won), len(won), alpha=alpha),
+        mde80=smallest_gap(0.5 / math.sqrt(effective), len(won), alpha=alpha),
     )
 
 

@@ -18,6 +18,8 @@ from inspector.fairness.uncertainty import CONFIDENCE
 from inspector.results import Estimate
 
 RESAMPLES = 9999
+FEWEST = 999  # resamples, however many clusters there are
+DRAWN = 4_000_000  # clusters drawn in all, from which on fewer resamples are made
 CHUNK = 4_000_000  # numbers of one block of resamples: 32 MB
 MOST_UNDEFINED = 0.05  # share of resamples in which a ratio may have nothing below the line
 MOST_STILL = 0.005  # share of resamples without spread from which on their t is not used
@@ -60,9 +62,10 @@ def resample(
 
     rows: what each cluster adds to each sum (a column of ones gives means). Standard errors by
     linearisation, with the m/(m - 1) correction. Seeded; the same rows in the same order give the
-    same draws.
+    same draws. Over 400 clusters fewer resamples are made, at least 999; `len` says how many.
     """
     m = len(rows)
+    resamples = min(resamples, max(FEWEST, DRAWN // max(1, m)))
     if m < 2:
         raise NotEnoughData(f"an interval over clusters needs two of them, got {m}")
     if not np.isfinite(rows).all():

@@ -5,8 +5,6 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.special import fdtrc, fdtri, stdtrit
 
 from inspector.errors import BadOption, NotEnoughData
@@ -74,8 +72,7 @@ def components(
     """
     cells, sums, squares = _table(values, templates, targets)
     n, rows, columns = float(cells.sum()), *cells.shape
-    islands, _ = connected_components(coo_array(_bipartite(cells)), directed=False)
-    rank = rows + columns - int(islands)
+    of_both, rank = _fitted(cells, sums)
     free = n - rank
     if rows < 2 or columns < 2 or free < 1 or rank in (rows, columns):
         raise NotEnoughData(
@@ -84,7 +81,6 @@ def components(
         )
     of_rows = _explained(sums.sum(1), cells.sum(1))
     of_columns = _explained(sums.sum(0), cells.sum(0))
-    of_both = _fitted(cells, sums)
     residual = max(0.0, squares - of_both) / free
     found, p_values = [], []
     for other, size, axis in ((of_columns, columns, 0), (of_rows, rows, 1)):
@@ -95,7 +91,7 @@ def components(
     template, target = (max(0.0, part) for part in found)
     parts = (template, target, residual)
     total = sum(parts)
-    if total <= 0:
+    if total <= _rounding(values):
         raise NotEnoughData("all values are alike: there is no variance to split")
     return Components(
         template=template,
@@ -135,7 +131,7 @@ def design_effect(
     inner = float(((values - means[place]) ** 2).sum()) / (n - m)
     outer = float(sizes @ (means - values.mean()) ** 2) / (m - 1)
     common = (n - float((sizes**2).sum()) / n) / (m - 1)
-    if inner <= 0 and outer <= 0:
+    if max(inner, outer) <= _rounding(values):
         raise NotEnoughData("all values are alike: there is no variance to split")
 
     def of(f: float) -> float:
@@ -158,6 +154,11 @@ def design_effect(
     )
 
 
+def _rounding(values: Float[np.ndarray, " items"]) -> float:
+    """A variance that only rounding can have made."""
+    return (1e-12 * float(np.abs(values).max())) ** 2
+
+
 def _table(
     values: Float[np.ndarray, " items"], templates: Labels, targets: Labels
 ) -> tuple[np.ndarray, np.ndarray, float]:
@@ -172,28 +173,22 @@ def _table(
     return cells, sums, float((apart**2).sum())
 
 
-def _bipartite(cells: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "both both"]:
-    rows, columns = cells.shape
-    joined = np.zeros((rows + columns, rows + columns))
-    joined[:rows, rows:] = cells
-    return joined
-
-
 def _explained(sums: Float[np.ndarray, " groups"], sizes: Float[np.ndarray, " groups"]) -> float:
     return float((sums**2 / sizes).sum())
 
 
 def _fitted(
     cells: Float[np.ndarray, "rows columns"], sums: Float[np.ndarray, "rows columns"]
-) -> float:
-    """Sum of squares that templates and targets explain together, the larger side swept out."""
+) -> tuple[float, int]:
+    """Sum of squares and rank of templates and targets together, the larger side swept out."""
     if cells.shape[0] > cells.shape[1]:
         cells, sums = cells.T, sums.T
     share = cells / cells.sum(0)
     reduced = np.diag(cells.sum(1)) - share @ cells.T
     right = sums.sum(1) - share @ sums.sum(0)
-    extra = float(np.linalg.lstsq(reduced, right, rcond=1e-10)[0] @ right)
-    return _explained(sums.sum(0), cells.sum(0)) + extra
+    solution, _, rank, _ = np.linalg.lstsq(reduced, right, rcond=1e-10)
+    explained = _explained(sums.sum(0), cells.sum(0)) + float(solution @ right)
+    return explained, cells.shape[1] + int(rank)
 
 
 def _mean(

@@ -185,6 +185,18 @@ def test_shares_of_clusters_that_move_as_one_count_clusters():
     assert (whole.high, whole.low) == (1, pytest.approx(0.906, abs=0.01))
 
 
+def test_shares_of_few_clusters_are_as_wide_as_students():
+    won = RNG.binomial(60, RNG.uniform(0.4, 0.6, 6)).astype(float)
+    found = totals(won, np.arange(6), np.full(6, 60.0))
+    share, student = share_interval(found), t_interval(found)
+    assert share.high - share.low == pytest.approx(student.high - student.low, rel=0.1)
+
+
+def test_many_clusters_are_resampled_less_often():
+    assert len(resample(np.ones((2000, 2)), ratio)) == 2000
+    assert len(resample(np.ones((20, 2)), ratio)) == 9999
+
+
 def test_the_detectable_gap_is_found_with_the_power_promised():
     rng, m, runs = np.random.default_rng(4), 12, 600
     gap = smallest_gap(1 / math.sqrt(m), m)
@@ -192,13 +204,14 @@ def test_the_detectable_gap_is_found_with_the_power_promised():
     assert abs(shown - 0.8 * runs) <= 3 * math.sqrt(runs * 0.16)
     assert smallest_gap(1.0, 5) is None  # sign flips of five clusters have p of 1/16 at least
     assert smallest_gap(1.0, 6) is not None
+    assert smallest_gap(0.0, 30) is None
     assert smallest_gap(1.0, 6, tests=9) is None
     assert smallest_gap(1.0, 2000) == pytest.approx(2.80, abs=0.01)
 
 
 def test_bbq_s_templates_are_the_unit(capsys):
     """25 templates that lean each its way, no bias: items alone alarm at over 40 %."""
-    runs, rng = 120, np.random.default_rng(9)
+    runs, rng = 60, np.random.default_rng(9)
     alone = ours = 0
     clusters = np.repeat(np.arange(25), 40)
     for run in range(runs):

@@ -54,6 +54,12 @@ def test_a_share_in_clusters_of_one_is_nearly_that_without():
     assert apart.mde80 == pytest.approx(alone.mde80, abs=0.02)
 
 
+def test_clusters_that_all_agree_do_not_make_everything_detectable():
+    found = measured_share(np.ones(80), np.repeat(np.arange(10), 8))
+    assert found.estimate.low < 0.8
+    assert found.mde80 > 0.3
+
+
 def test_a_metric_of_sums_is_bounded_and_tested_by_its_signed_part():
     """s_DIS of BBQ: 2 biased / answered - 1, templates as the unit."""
     biased, answered = RNG.integers(3, 9, 25).astype(float), np.full(25, 10.0)

@@ -73,6 +73,12 @@ def test_rounding_does_not_part_equal_sums():
     assert sign_flip(totals(np.array([0.1, 0.2, 0.3, 0.6]))).p_value == 2 / 16
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_tenths_are_flipped_as_whole_numbers_are(seed):
+    whole = np.random.default_rng(seed).integers(-5, 9, 11).astype(float)
+    assert sign_flip(totals(whole * 0.1)).p_value == sign_flip(totals(whole)).p_value
+
+
 def test_nothing_moved_is_exactly_one():
     assert sign_flip(totals(np.zeros(300))).p_value == 1
     assert mcnemar(np.ones(4), np.ones(4)).p_value == 1

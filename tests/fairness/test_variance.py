@@ -104,7 +104,9 @@ def test_templates_and_targets_that_are_one_cannot_be_split():
     with pytest.raises(NotEnoughData, match="cross"):
         components(RNG.normal(size=6), np.arange(6), np.zeros(6))
     with pytest.raises(NotEnoughData, match="alike"):
-        components(np.ones(9), np.arange(9) // 3, np.arange(9) % 3)
+        components(np.full(9, 0.1), np.arange(9) // 3, np.arange(9) % 3)
+    with pytest.raises(NotEnoughData, match="alike"):
+        design_effect(np.full(9, 0.1), np.arange(9) // 3)
     with pytest.raises(BadOption, match="finite"):
         components(np.full(9, np.nan), np.arange(9) // 3, np.arange(9) % 3)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from inspector.errors import BadOption
 from inspector.fairness.gathering import gather
 from inspector.fairness.items import BadStimuli, DataFile, Item, Stimuli
-from inspector.fairness.rows import Row, Sieve
+from inspector.fairness.rows import MOST_ROWS, Row, Sieve
 from inspector.fairness.sets.bbq import bbq_items
 from inspector.fairness.sets.crows import crows_items
 from inspector.fairness.sets.own_pairs import pair_items
@@ -47,6 +47,8 @@ def read_hub(
     rows: list[Row] = []
     for part in parts:
         for fields in _fetched(id, part, split, revision):
+            if len(rows) == MOST_ROWS:
+                raise BadStimuli(f"{show_plain(id)}: has more than {MOST_ROWS:,} rows.")
             rows.append(Row(file=id, line=len(rows) + 1, fields={"kind": part, **fields}))
     lines = "".join(json.dumps(row.fields, sort_keys=True, default=str) + "\n" for row in rows)
     data = lines.encode()

@@ -82,6 +82,22 @@ def read(
     return known.shipped()
 
 
+def provenance(stimuli: Stimuli[Any]) -> dict[str, Any]:
+    """Where the items of a set come from and what was left out, as plain values for a summary."""
+    return {
+        "set": stimuli.name,
+        "origin": stimuli.origin,
+        "sha256": stimuli.sha256,
+        "files": {file.name: file.sha256 for file in stimuli.files},
+        "rows": stimuli.rows,
+        "items": len(stimuli.items),
+        "excluded": len(stimuli.excluded),
+        "reasons": stimuli.reasons(),
+        "categories": stimuli.categories(),
+        **dataclasses.asdict(stimuli.about),
+    }
+
+
 def findings(stimuli: Stimuli[Any]) -> tuple[Finding, ...]:
     """What was left out, a finding for each reason, and what is odd about the rest."""
     log = Log()

@@ -309,7 +309,7 @@ def accounted(name: str, path: Path) -> set[int] | None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_row_is_in_an_item_or_left_out_by_number(tmp_path, name, data):
-    rows = data.draw(st.lists(st.fixed_dictionaries(FIELDS[name]), min_size=1, max_size=12))
+    rows = data.draw(st.lists(st.fixed_dictionaries(FIELDS[name]), min_size=1, max_size=7))
     csv_path, json_path = tmp_path / "a.csv", tmp_path / "a.jsonl"
     with csv_path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
         writer = csv.DictWriter(file, FIELDS[name], lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -334,7 +334,7 @@ def test_every_row_is_in_an_item_or_left_out_by_number(tmp_path, name, data):
 JSONS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=6,
+    max_leaves=4,
 )
 
 
@@ -343,7 +343,7 @@ JSONS = st.recursive(
 @given(data=st.data())
 def test_any_json_lines_are_accounted_for(tmp_path, name, data):
     keys = st.sampled_from([*FIELDS[name], "X", "Y", "A", "B", "names", "odd"])
-    rows = data.draw(st.lists(st.dictionaries(keys, JSONS, max_size=8) | JSONS, max_size=8))
+    rows = data.draw(st.lists(st.dictionaries(keys, JSONS, max_size=8) | JSONS, max_size=4))
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert accounted(name, path) == (set(range(1, len(rows) + 1)) or None)
@@ -351,7 +351,7 @@ def test_any_json_lines_are_accounted_for(tmp_path, name, data):
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "yaml"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(content=st.binary(max_size=80))
 def test_any_bytes_give_a_set_or_an_error_of_ours(tmp_path, name, suffix, content):
     path = tmp_path / f"a.{suffix}"

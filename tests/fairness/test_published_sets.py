@@ -13,7 +13,7 @@ from inspector.fairness.rows import Unfit
 from inspector.fairness.sets.holistic import NONCE, read_frames, read_holistic, sentence
 from inspector.fairness.sets.stereoset import fill, read_stereoset
 from inspector.fairness.sets.winogender import gotchas
-from inspector.fairness.stimuli import SETS, findings, read
+from inspector.fairness.stimuli import SETS, findings, provenance, read
 
 DIGESTS = {
     "crows_pairs_anonymized.csv": "dfb36986ce0502ab",
@@ -49,8 +49,11 @@ def loaded(public):
 def test_what_is_read_is_named_and_nothing_is_lost(loaded, name):
     found = loaded[name]
     assert found.name == name
-    assert found.about.licence
-    assert found.about.criticism
+    said = provenance(found)
+    assert said["licence"] == found.about.licence != ""
+    assert said["criticism"]
+    assert (said["rows"], said["items"]) == (found.rows, len(found.items))
+    assert json.loads(json.dumps(said))["sha256"] == found.sha256
     for file in found.files:
         assert file.sha256.startswith(DIGESTS[file.name])
     ids = [item.id for item in found.items]

@@ -12,13 +12,12 @@ from model.asked import CAUSAL, MASKED
 from model.test_targets import oracle
 from torch import Tensor
 
-from inspector.demo.corpus import TEMPLATES, contexts
 from inspector.errors import BadOption, InspectorError
 from inspector.model.attribution import METHODS, attribute, explain
 from inspector.model.coalitions import Coalitions, asked_of, row_bytes
-from inspector.model.faithfulness import BETTER, NOTHING, RANDOM, WORSE, faithfulness
+from inspector.model.faithfulness import BETTER, faithfulness
 from inspector.model.features import read_prompt
-from inspector.model.load import Model, load
+from inspector.model.load import Model
 from inspector.model.targets import Question, Scorer
 from inspector.weights.problems import Log
 
@@ -43,14 +42,14 @@ def test_f_is_one_plain_forward_for_every_family_and_method(
     if model.kind == "classifier":
         target, answer = "LABEL_1", (1,)
     ids = model.tokenizer(text)["input_ids"]
-    (neutral,) = model.tokenizer("w3")["input_ids"]
+    (neutral,) = model.tokenizer("w20")["input_ids"]
     replaced = [id if id == 4 else neutral for id in ids]
     expected, other = (oracle(model, given, answer) for given in (ids, replaced))
-    assert abs(expected - other) > 0.01  # so that one cannot pass for the other
+    assert abs(expected - other) > 5e-4  # so that one cannot pass for the other
     for method in METHODS:
-        found = attribute(model, text, target, method=method, baseline="w3", **FAST)
-        assert found.summary["f_input"] == pytest.approx(expected, abs=2e-3), method
-        assert found.summary["f_baseline"] == pytest.approx(other, abs=2e-3), method
+        found = attribute(model, text, target, method=method, baseline="w20", **FAST)
+        assert found.summary["f_input"] == pytest.approx(expected, abs=2e-4), method
+        assert found.summary["f_baseline"] == pytest.approx(other, abs=2e-4), method
         assert len(found) == sum(id != 4 for id in ids)
         assert np.isfinite(scores(found)).all()
 
@@ -245,20 +244,6 @@ def test_words_count_once_whatever_they_are_made_of(running: Running) -> None:
     )
 
 
-def test_steps_double_until_the_sum_is_right_or_it_is_told(running: Running) -> None:
-    model = load("demo:planted")
-    text = "the nurse from the north said that"
-    found = attribute(model, text, "he", "she", samples=8, orders=0, draws=0)
-    assert found.summary["completeness_gap"] < 2e-3
-    assert found.summary["completeness"] == "met"
-    assert found.summary["samples"] > 8
-    assert found.findings == ()
-    rough = attribute(model, text, "he", "she", samples=8, most_steps=8, orders=0, draws=0)
-    assert (rough.summary["completeness"], rough.summary["samples"]) == ("missed", 8)
-    assert [finding.id for finding in rough.findings] == ["AT-GAP"]
-    assert rough.summary["verdict"] == "not tested"
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_gives_the_same_document(method: str, running: Running) -> None:
     model = running("t5")
@@ -328,48 +313,6 @@ def test_a_cache_that_does_not_hold_is_not_used(running: Running) -> None:
     kept = ~np.eye(6, dtype=bool)
     np.testing.assert_allclose(rows(kept), right(kept), atol=1e-3)
     assert (rows.scorer.reuse, right.scorer.reuse) == (False, True)
-
-
-def one_of_each_template(occupation: str) -> list[str]:
-    found = [text for text in contexts(occupation, "pronoun") if "from" not in text]
-    found = [text for text in found if "friday" not in text]
-    assert len(found) == len(TEMPLATES)
-    return found
-
-
-@pytest.mark.parametrize("method", ["integrated-gradients", "shapley-sampling", "feature-ablation"])
-def test_the_planted_word_comes_first_and_beats_chance(method: str) -> None:
-    model = load("demo:planted")
-    first, verdicts = [], []
-    for occupation, leaning in (("nurse", 1), ("plumber", -1)):
-        for text in one_of_each_template(occupation):
-            found = attribute(model, text, "he", "she", method=method, draws=0, most_steps=100)
-            top = max(found, key=lambda record: abs(record.score))
-            first.append(top.text == occupation and top.score * leaning > 0.5)
-            verdicts.append(found.summary["verdict"])
-    assert sum(first) >= 14  # of 16
-    assert verdicts.count(BETTER) >= 8
-    assert WORSE not in verdicts
-
-
-def test_without_a_planted_gap_there_is_nothing_to_explain() -> None:
-    model = load("demo:balanced")
-    for occupation in ("nurse", "plumber"):
-        for text in one_of_each_template(occupation):
-            found = attribute(model, text, "he", "she", method="feature-ablation", draws=0)
-            assert abs(found.summary["f_input"]) < 0.02
-            assert found.summary["verdict"] == NOTHING
-            assert [finding.id for finding in found.findings] == ["AT-NOTHING"]
-
-
-def test_a_random_attribution_is_not_believed() -> None:
-    model = load("demo:planted")
-    text = "the nurse from the north said that"
-    rows = asked_of(model, text, "he", "she", "tokens", None, 2**30, Log())
-    rng = np.random.default_rng(0)
-    verdicts = [faithfulness(rows, rng.normal(size=7), seed=i).verdict for i in range(40)]
-    assert verdicts.count(BETTER) <= 6
-    assert verdicts.count(RANDOM) >= 28
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,24 @@
 """Attention statistics of a GPT-2-small shape beside a plain forward and beside eager maps.
 
-    python benchmarks/attention.py [--tokens 2048] [--rounds 5]
+    python benchmarks/attention.py [--tokens 2048] [--rounds 3] [--repeats 2]
 
 Random weights, one text, two threads, float32. Every side runs in a process of its own that stays
 alive; the sides take turns, round by round, and medians are printed. inspector computes all its
 statistics; the others only run: sdpa, and eager with output_attentions=True, whose maps nobody has
 read yet. No side computes logits but the last, which is `model(ids)` as it is usually called.
-Memory is the peak of a fresh process (VmHWM, Linux, default allocator) from its start, model
-included, over two forwards; its median over rounds.
+Memory is the peak of such a process (VmHWM, Linux, default allocator) from its start to its last
+forward, model included. `--repeats` starts all processes anew; medians are over all.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-from typing import Any
+from importlib.metadata import version
 
 SETUP = """
 import json, re, sys, time
@@ -61,6 +62,14 @@ SIDES = {
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What was measured of a side: seconds of its runs, and the peak in MiB of each process."""
+
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    peaks: list[float] = dataclasses.field(default_factory=list)
+
+
 class Side:
     """A process that answers each line with seconds and its peak memory."""
 
@@ -91,43 +100,34 @@ class Side:
         self._process.wait()
 
 
-def times(tokens: int, rounds: int) -> dict[str, float]:
-    """Median seconds of each side; the first round, which warms caches, is not counted."""
+def measure(tokens: int, rounds: int, seen: dict[str, Seen]) -> None:
+    """Add the seconds and the peak of fresh processes that take turns; the first one warms up."""
     sides = {name: Side(code, tokens) for name, code in SIDES.items()}
-    took: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, side in sides.items():
-            seconds, _ = side.ask()
+            seconds, peak = side.ask()
             if turn:
-                took[name].append(seconds)
+                seen[name].seconds.append(seconds)
+            if turn == rounds:
+                seen[name].peaks.append(peak)
     for side in sides.values():
         side.close()
-    return {name: statistics.median(one) for name, one in took.items()}
 
 
-def peaks(tokens: int, rounds: int) -> dict[str, float]:
-    """Median peak in MiB of fresh processes that run twice."""
-    seen: dict[str, list[float]] = {name: [] for name in SIDES}
-    for _ in range(rounds):
-        for name, code in SIDES.items():
-            side = Side(code, tokens)
-            side.ask()
-            seen[name].append(side.ask()[1])
-            side.close()
-    return {name: statistics.median(one) for name, one in seen.items()}
-
-
-def table(seconds: dict[str, Any], memory: dict[str, Any]) -> list[str]:
+def table(seen: dict[str, Seen]) -> list[str]:
     """Each side beside the plain forward and beside eager."""
     plain, _, eager, _ = SIDES
+    seconds = {name: statistics.median(one.seconds) for name, one in seen.items()}
+    memory = {name: statistics.median(one.peaks) for name, one in seen.items()}
     lines = [
-        "| what | seconds | of eager's | peak MiB | of sdpa's |",
-        "|---|---|---|---|---|",
+        "| what | seconds | of eager's | peak MiB | of sdpa's | peaks |",
+        "|---|---|---|---|---|---|",
     ]
-    for name in SIDES:
+    for name, one in seen.items():
+        each = ", ".join(f"{peak:.0f}" for peak in one.peaks)
         lines.append(
             f"| {name} | {seconds[name]:.2f} | {seconds[name] / seconds[eager]:.2f} "
-            f"| {memory[name]:.0f} | {memory[name] / max(memory[plain], 1):.2f} |"
+            f"| {memory[name]:.0f} | {memory[name] / max(memory[plain], 1):.2f} | {each} |"
         )
     return lines
 
@@ -136,12 +136,15 @@ def main() -> None:
     """Print the table and the machine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     given = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"12 layers of 12 heads, {given.tokens} tokens\n")
-    memory = peaks(given.tokens, given.rounds)
-    print("\n".join(table(times(given.tokens, given.rounds), memory)))
+    print(f"12 layers of 12 heads, {given.tokens} tokens, 2 threads, torch {version('torch')}\n")
+    seen = {name: Seen() for name in SIDES}
+    for _ in range(given.repeats):
+        measure(given.tokens, given.rounds, seen)
+    print("\n".join(table(seen)))
 
 
 if __name__ == "__main__":

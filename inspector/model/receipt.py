@@ -18,6 +18,7 @@ from inspector.results import Coverage
 from inspector.weights.problems import Log
 
 LIBRARIES = ("captum", "scikit-learn", "torch", "transformers")
+_version = functools.cache(importlib.metadata.version)  # it reads a file
 MET, MISSED, UNPROMISED = "met", "missed", "not promised"  # do the scores sum to F(x) - F(x')
 
 
@@ -88,10 +89,9 @@ def dtype(model: Model) -> str:
     return str(model.dtype).removeprefix("torch.")
 
 
-@functools.cache
 def versions() -> Mapping[str, str]:
     """Versions of the libraries that the scores hang on."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {name: _version(name) for name in LIBRARIES}
 
 
 def records(

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -323,9 +324,12 @@ def no_model(model: str = "") -> Source:
     return Source(model=remote.shown(model), revision=None, files=(), versions=versions(), when=now)
 
 
+_version = functools.cache(importlib.metadata.version)  # it reads a file
+
+
 def versions() -> dict[str, str]:
     """Versions of what makes the numbers."""
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("inspector", "numpy", "numba")},
+        **{name: _version(name) for name in ("inspector", "numpy", "numba")},
     }

@@ -1,6 +1,7 @@
 """What the Attribution page asks: its form, its address, and what was asked before."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -59,9 +60,7 @@ def ask(checkpoint: Checkpoint) -> Question | None:
     if st.session_state.get(f"{KEY}_of") != model or f"{KEY}_text" not in st.session_state:
         st.session_state[f"{KEY}_of"] = model
         fill(before[0] if before else _sample(checkpoint))
-    typed = _form(checkpoint, before)
-    if typed is not None:
-        remember(model, typed)
+    _form(checkpoint, before)
     if before:
         _link(before[0])
         st.session_state[f"{KEY}_link"] = (model, before[0] if _is_short(before[0]) else None)
@@ -83,8 +82,9 @@ def remember(model: str, question: Question) -> None:
 def fill(question: Question) -> None:
     """Put a question into the form."""
     for name, value in question.asked().items():
-        number = name in NUMBERS
-        st.session_state[f"{KEY}_{name}"] = value if number or value is not None else ""
+        if name not in NUMBERS:  # half a character, which no box can hold, is shown by its number
+            value = (value or "").encode(errors="backslashreplace").decode()
+        st.session_state[f"{KEY}_{name}"] = value
 
 
 def ask_again(model: str, question: Question) -> None:
@@ -112,14 +112,17 @@ def _sample(checkpoint: Checkpoint) -> Question:
 
 def _labels(checkpoint: Checkpoint) -> list[str]:
     """The classes of a classifier, as its config names them."""
-    named = (checkpoint.config or {}).get("id2label")
     if kind_of(class_of(checkpoint)) != "classifier":
         return []
-    return [str(one) for one in named.values()] if isinstance(named, dict) else []
+    named = (checkpoint.config or {}).get("id2label")
+    if isinstance(named, Mapping):
+        return [str(one) for one in named.values()]
+    count = (checkpoint.config or {}).get("num_labels", 2)  # the names that transformers gives
+    return [f"LABEL_{i}" for i in range(min(count, MOST_LABELS))] if isinstance(count, int) else []
 
 
-def _form(checkpoint: Checkpoint, before: list[Question]) -> Question | None:
-    """The form; what was typed, when it was sent."""
+def _form(checkpoint: Checkpoint, before: list[Question]) -> None:
+    """The form, below the questions asked before."""
     model = checkpoint.model
     if len(before) > 1:
         st.selectbox(
@@ -147,7 +150,9 @@ def _form(checkpoint: Checkpoint, before: list[Question]) -> Question | None:
             help="Then the preference for the one over the other is explained: why this, and not "
             "that?",
         )
-        sent = end.form_submit_button("Explain", type="primary", key=f"{KEY}_explain")
+        end.form_submit_button(
+            "Explain", type="primary", key=f"{KEY}_explain", on_click=_send, args=(model,)
+        )
         st.selectbox(
             "Method",
             list(METHODS),
@@ -156,14 +161,16 @@ def _form(checkpoint: Checkpoint, before: list[Question]) -> Question | None:
         )
         with st.expander("More"):
             _more()
-    if not sent:
-        return None
+
+
+def _send(model: str) -> None:
+    """The form was sent: what it holds is the last question now."""
     given: dict[str, Any] = {name: st.session_state[f"{KEY}_{name}"] for name in DEFAULT.asked()}
     for name in ("versus", "baseline"):
         given[name] = given[name] if given[name].strip() else None
-    given["orders"] = DEFAULT.orders if given["orders"] is None else given["orders"]
-    given["seed"] = given["seed"] or 0
-    return Question(**given)
+    for name in ("orders", "seed"):
+        given[name] = getattr(DEFAULT, name) if given[name] is None else given[name]
+    remember(model, Question(**given))
 
 
 def _hints(checkpoint: Checkpoint) -> None:

@@ -24,7 +24,7 @@ Ranking = Sequence[Mapping[str, Any]]
 def by_method(ranking: Ranking, units: Sequence[str], first: int = 0) -> Chart:
     """Method by unit, each method scaled to its largest score; `first` begins the window."""
     shown = range(first, min(first + MOST_COLUMNS, len(units)))
-    names = {i: f"{i + 1}  {visible(units[i], 16)}" for i in shown}
+    names = {i: f"{i + 1} {visible(units[i], 16)}" for i in shown}
     rows = [
         [line["name"], names[i], line["scores"][i] / largest, line["scores"][i]]
         for line in ranking

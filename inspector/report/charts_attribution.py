@@ -138,7 +138,7 @@ def bars(units: Units, doubt: str | None = None) -> Chart:
     chosen = {u.position for u in sorted(units, key=lambda u: -abs(u.score))[:MOST_BARS]}
     shown = [unit for unit in units if unit.position in chosen]
     rows = [
-        [u.position, f"{u.position}  {visible(u.text)}", u.score, u.removal, _says(u.score)]
+        [u.position, f"{u.position} {visible(u.text)}", u.score, u.removal, _says(u.score)]
         for u in shown
     ]
     table = pd.DataFrame(rows, columns=["position", "unit", "score", "removal", "says"])
@@ -247,7 +247,7 @@ def by_layer(records: Sequence[LayerScore], first: int = 0) -> Chart:
 
 
 def _column(position: int, text: str) -> str:
-    return "(elsewhere)" if position < 0 else f"{position}  {visible(text, 16)}"
+    return "(elsewhere)" if position < 0 else f"{position} {visible(text, 16)}"
 
 
 def cells(

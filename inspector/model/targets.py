@@ -1,8 +1,9 @@
 """What a model is asked, as one number a row: the log-probability of an answer, or of two."""
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -205,11 +206,21 @@ def _masked(ask: Scorer, tail: Tensor) -> Tensor:
 
 
 def _classifier(ask: Scorer, tail: Tensor) -> Tensor:
-    # a decoder that classifies but knows no padding refuses more than one row
-    alone = ask.network.config.get_text_config().pad_token_id is None
-    parts = torch.split(tail, 1 if alone else len(tail))
-    logits = torch.cat([ask.run(inputs_embeds=part).logits for part in parts])
+    with _any_padding(ask.network):
+        logits = ask.run(inputs_embeds=tail).logits
     return torch.stack([_of_label(ask, logits, a) for a in ask.question.answers], 1)
+
+
+@contextlib.contextmanager
+def _any_padding(network: PreTrainedModel) -> Iterator[None]:
+    """A decoder that classifies but names no padding refuses rows, though these have none."""
+    config = network.config.get_text_config()
+    before = config.pad_token_id
+    try:
+        config.pad_token_id = 0 if before is None else before
+        yield
+    finally:
+        config.pad_token_id = before
 
 
 def _of_label(ask: Scorer, logits: Tensor, answer: tuple[int, ...]) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from model.conftest import saved
 from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM
+from transformers import FalconForCausalLM, LlamaForCausalLM
 
 from inspector.errors import BadOption, UnsupportedModel
 from inspector.model import selftest
@@ -148,6 +148,17 @@ def test_the_self_test_notices_a_head_that_is_not_gated(running: Running) -> Non
     checks = {c.name: c.passed for c in selftest.self_test(model.network, blocks, "causal")}
     assert not checks["gates of 0 are felt"]
     assert checks["rows of attention are distributions"]
+
+
+@pytest.mark.parametrize("name", ["falcon-7b", "falcon-plain", "falcon-new"])
+def test_falcon_runs_eagerly_and_built_with_sdpa_fails_the_self_test(
+    name: str, tmp_path: Path, running: Running
+) -> None:
+    assert running(name).network.config._attn_implementation == "eager"
+    other = FalconForCausalLM.from_pretrained(saved(name, tmp_path), attn_implementation="sdpa")
+    checks = selftest.self_test(other.eval(), find_blocks(other), "causal")
+    failed = {check.name for check in checks if not check.passed}
+    assert failed >= {"attention shown is attention used", "no token sees a later one"}
 
 
 def test_places_name_real_modules(running: Running) -> None:

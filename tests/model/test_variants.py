@@ -18,6 +18,7 @@ from inspector.model.attention_map import attention_map
 from inspector.model.attention_rows import way_of
 from inspector.model.attribution import attribute
 from inspector.model.heads import heads
+from inspector.model.layers import layers
 from inspector.model.lens import lens
 from inspector.model.load import Model
 from inspector.model.places import is_causal
@@ -89,14 +90,18 @@ def test_a_decoder_without_padding_is_explained(name: str, method: str, running:
     try:
         found = attribute(model, TEXT, "LABEL_1", method=method, orders=10, draws=0)
         slopes = heads(model, texts(model), "LABEL_1", "LABEL_0", top=2)
+        through = layers(model, TEXT, "LABEL_1", samples=200)
+        assert config.pad_token_id is None
     finally:
         config.pad_token_id = pad
     assert found.summary["f_input"] == pytest.approx(oracle(model, ids, (1,)), abs=1e-4)
     assert found.summary["f_baseline"] == pytest.approx(oracle(model, [4] * 8, (1,)), abs=1e-4)
+    difference = found.summary["f_input"] - found.summary["f_baseline"]
+    for layer in (0, 1):
+        total = sum(record.score for record in through if record.layer == layer)
+        assert total == pytest.approx(difference, abs=0.05 * max(1, abs(difference)))
     if method == "integrated-gradients":
-        assert found.summary["completeness_gap"] < 0.02 * abs(
-            found.summary["f_input"] - found.summary["f_baseline"]
-        )
+        assert found.summary["completeness_gap"] < 0.02 * abs(difference)
     assert len(slopes) == 8
 
 

@@ -11,6 +11,7 @@ from inspector.results import show_plain
 MOST_BYTES = 256 * 2**20
 MOST_CHARACTERS = 10_000  # of one cell; no sentence that a model can read is longer
 ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but tab and newline
+PLAIN = re.compile("[!-~][ -~]{0,999}")  # what nothing can be wrong with: most cells
 WIDE = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark begins alike
     codecs.BOM_UTF32_BE: "UTF-32",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from inspector.errors import InspectorError
-from inspector.fairness.files import read_bytes, text_of, text_problem
+from inspector.fairness.files import PLAIN, read_bytes, text_of, text_problem
 from inspector.fairness.items import BadStimuli, DataFile, Remark
 from inspector.results import show_plain
 
@@ -46,7 +46,7 @@ class Row:
             value = str(value)
         if not isinstance(value, str):
             raise Unfit("no text", f"{show_plain(name)} is no text but {type(value).__name__}")
-        if problem := text_problem(value):
+        if not PLAIN.fullmatch(value) and (problem := text_problem(value)):
             raise Unfit(problem[0], f"{show_plain(name)} {problem[1]}")
         return value.strip()
 

@@ -322,7 +322,7 @@ def test_sentences_of_holistic_bias_are_whole(public):
     made = Counter()
     for item in both.items:
         for noun in (frames.nouns[0], frames.nouns[-1]):
-            for frame in frames.sentences:
+            for frame in frames.sentences[::4]:
                 text = sentence(item, noun, frame)
                 made[text is None] += 1
                 assert text is None or not {"{", "}"} & set(text)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.fairness.files import MOST_CHARACTERS, read_bytes, text_problem
+from inspector.fairness.files import MOST_CHARACTERS, PLAIN, read_bytes, text_problem
 from inspector.fairness.items import BadStimuli
 from inspector.fairness.lined_yaml import MOST_LEVELS, Node, parse_yaml
 from inspector.fairness.rows import Row, Sieve, Unfit, cells, parse_json, read_table
@@ -123,6 +123,11 @@ def test_cells_that_are_no_text(value, kind, statement):
         row.text("x")
     assert caught.value.kind == kind
     assert statement in str(caught.value)
+
+
+@given(st.text(max_size=3) | st.text(st.characters(max_codepoint=130), max_size=3))
+def test_most_cells_need_no_long_look(text):
+    assert not PLAIN.fullmatch(text) or text_problem(text) is None
 
 
 @given(st.text(max_size=30))

@@ -17,12 +17,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import inspector
 from inspector.demo import path
 from inspector.model.attention_pairs import attention_pairs
+from inspector.model.batch import Asking, batch
 from inspector.model.load import Model
+from inspector.model.prompts import Prompt, read_prompts
+from inspector.model.records import LensPoint
 from inspector.report.document import FORMATS, render
 from inspector.report.schema import FOLDER
 from inspector.report.terminal import print_answer
@@ -289,6 +294,57 @@ def test_a_killed_run_goes_on_where_it_stopped(run, tmp_path):
     before = killed.read_bytes()
     assert settled(document(run(*asked, "-o", killed)[1])) == settled(document(out))
     assert killed.read_bytes() == before
+
+
+def test_progress_counts_prompts_and_begins_where_the_file_ends(model, tmp_path):
+    prompts = [Prompt(number=i, text=TEXT, target=None, versus=None) for i in (1, 2, 3)]
+    asking = Asking(
+        command="lens",
+        record_type=LensPoint,
+        options={},
+        ask=lambda prompt, progress: inspector.lens(model, prompt.text, progress=progress),
+        outcome=lambda summary: summary["settled"],
+    )
+    lines = tmp_path / "a.jsonl"
+    seen: list[tuple[int, int]] = []
+    batch(model, prompts[:1], asking, lines)
+    batch(model, prompts, asking, lines, lambda done, total, _label: seen.append((done, total)))
+    assert seen == sorted(seen) and {total for _, total in seen} == {3}
+    assert (seen[0], seen[-1]) == ((1, 3), (3, 3))
+
+    def stop(done: int, _total: int, _label: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    other = tmp_path / "b.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        batch(model, prompts, asking, other, stop)
+    assert len(other.read_bytes().splitlines()) == 2
+
+
+LETTERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@given(st.lists(st.tuples(LETTERS, st.none() | LETTERS.filter(bool)), min_size=1))
+def test_prompts_are_read_as_they_were_written(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("prompts")
+    assume(any(text.strip() for text, _ in rows))
+    made = [
+        Prompt(number=number, text=text, target=target, versus=None)
+        for number, (text, target) in enumerate(rows, 1)
+    ]
+    objects = [json.dumps({"text": text, "target": target}) for text, target in rows]
+    (folder / "a.jsonl").write_text("\n".join(objects), encoding="utf-8")
+    assert list(read_prompts(folder / "a.jsonl")) == made
+    for name, delimiter in (("a.csv", ","), ("a.tsv", "\t")):
+        with (folder / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+            writer.writerows([("text", "target"), *rows])
+        assert list(read_prompts(folder / name)) == made
+    lines = [text.replace("\n", " ").rstrip("\r") for text, _ in rows]
+    assume(any(line.strip() for line in lines))
+    (folder / "a.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
+    assert [prompt.text for prompt in read_prompts(folder / "a.txt")] == lines
 
 
 @pytest.fixture

@@ -140,15 +140,22 @@ def _identity(model: Model) -> dict[str, Any]:
 def digest(model: Model) -> str:
     """A name for what a model computes: sha256 of its parameters, config and tokenizer."""
     found = hashlib.sha256()
-    tokenizer: Any = model.tokenizer
-    said = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(tokenizer.get_vocab())
-    for text in (model.network.config.to_json_string(), said):
+    for text in (model.network.config.to_json_string(), _tokenizer(model)):
         found.update(text.encode())
     for name, values in model.network.state_dict().items():
         found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         flat = values.detach().cpu().contiguous().flatten()
         found.update(flat.view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def _tokenizer(model: Model) -> str:
+    """How text becomes ids; padding and truncation hang on the last call and are left out."""
+    tokenizer: Any = model.tokenizer
+    if not tokenizer.is_fast:
+        return json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    made = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps(made | {"padding": None, "truncation": None}, sort_keys=True)
 
 
 def _together(

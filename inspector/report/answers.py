@@ -58,14 +58,14 @@ COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
     },
     "heads": {
         "head": "name",
-        "slope": "gate",
-        "low": "gate_low",
-        "high": "gate_high",
-        "importance": "importance",
         "exact loss": "effect",
-        "low ": "effect_low",
-        "high ": "effect_high",
+        "low": "effect_low",
+        "high": "effect_high",
+        "slope": "gate",
         "same sign": "confirmed",
+        "low ": "gate_low",
+        "high ": "gate_high",
+        "importance": "importance",
         "direct": "direct",
     },
     "activations": {
@@ -197,9 +197,9 @@ def _prompts(result: Records[Any]) -> Table:
 
 BATCHES = {  # command -> heading -> key of a prompt's summary
     "attribute": {
+        "F(text)": "f_input",
         "target": "target",
         "versus": "versus",
-        "F(text)": "f_input",
         "F(baseline)": "f_baseline",
         "gap": "completeness_gap",
     },

@@ -69,7 +69,8 @@ def _attention(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[str]
         f"Heads: {labels}; over {_count(summary['texts'], 'text')} of {summary['tokens']:,} "
         "tokens.",
         "A label stands where a head is clear of what uniform attention gives, with Holm's "
-        f"correction over all heads at {summary['alpha']:g}; else unclear.",
+        f"correction over all heads at {summary['alpha']:g}; else unclear."
+        + (" One text allows no label." if summary["texts"] == 1 else ""),
     ]
 
 
@@ -125,14 +126,17 @@ def _ablate(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[str]:
     return lines
 
 
-def _heads(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[str]:
+def _heads(summary: Mapping[str, Any], records: Sequence[Any]) -> list[str]:
     agreed = summary["rank_correlation"]
+    most = max(records, key=lambda one: abs(one.effect or 0.0), default=None)
+    effect = None if most is None else most.effect
     return [
         f"The answer is {_score(summary)}, at {_number(summary['score'])} nats, mean over "
         f"{_texts(summary)}.",
         f"Of {summary['ablated']} heads taken out ({summary['ablation']} ablation) the slope has "
         f"the sign of the exact loss in {summary['signs_confirmed']}, the other in "
         f"{summary['signs_refuted']}; rank correlation {_number(agreed)}. Believe the exact loss.",
+        *([f"Most is lost without {most.name}: {_number(effect)} nats."] if most else []),
     ]
 
 

@@ -5,9 +5,9 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Final
 
 from inspector.errors import BadOption
@@ -29,6 +29,15 @@ class Kept:
     right: int
     excluded: str | None
     told: str | None
+
+
+FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "score": (float, int, NoneType),
+    "tokens": (int,),
+    "right": (int,),
+    "excluded": (str, NoneType),
+    "told": (str, NoneType),
+}
 
 
 def identity(model: Model) -> str:
@@ -117,20 +126,10 @@ class ScoreFile:
         raise self._foreign(number)
 
     def _kept(self, number: int, document: Mapping[str, Any]) -> Kept:
-        try:
-            kept = Kept(**{field.name: document[field.name] for field in dataclasses.fields(Kept)})
-        except KeyError:
-            raise self._foreign(number) from None
-        kinds: Sequence[tuple[object, type | tuple[type, ...]]] = (
-            (kept.score, (float, int, type(None))),
-            (kept.tokens, int),
-            (kept.right, int),
-            (kept.excluded, (str, type(None))),
-            (kept.told, (str, type(None))),
-        )
-        if not all(isinstance(value, kind) for value, kind in kinds):
+        values = {name: document.get(name) for name in FIELDS}
+        if not all(isinstance(values[name], kinds) for name, kinds in FIELDS.items()):
             raise self._foreign(number)
-        return kept
+        return Kept(**values)  # type: ignore[arg-type]  # just checked
 
     def _foreign(self, number: int) -> BadOption:
         return BadOption(

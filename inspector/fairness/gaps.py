@@ -9,7 +9,14 @@ from scipy.special import bdtr, ndtri
 
 from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.clusters import positions
-from inspector.fairness.resampling import RESAMPLES, Statistic, bca
+from inspector.fairness.resampling import (
+    RESAMPLES,
+    STEP,
+    Resampled,
+    Statistic,
+    interval,
+    slope,
+)
 from inspector.fairness.uncertainty import CONFIDENCE, score_interval, wilson
 from inspector.results import Estimate
 
@@ -111,12 +118,15 @@ def stratified_bootstrap(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     unit: str = "",
+    bounds: tuple[float, float] | None = None,
 ) -> Estimate:
-    """BCa interval of any smooth function of the strata's means, resampled inside each stratum.
+    """Bootstrap-t interval of any smooth function of the strata's means, resampled inside each.
 
     statistic: from means of shape (..., strata), strata sorted by their text, to one number each;
     a stratum may be a group, or a group and a true class. For signed gaps, averages and ratios;
-    not for a maximum over groups, where `share_gap` has an interval that holds.
+    not for a maximum over groups, where `share_gap` has an interval that holds. `bounds` and what
+    is done where nothing varies: as in `resampling.interval`. For exponential values, 40 against
+    25, it misses 7 to 8 % at nominal 5.
     """
     names, stratum = positions(strata)
     sizes = np.bincount(stratum)
@@ -126,51 +136,49 @@ def stratified_bootstrap(
         raise NotEnoughData(f"each stratum needs two items, got {sizes.tolist()} for {names}")
     parts = [np.sort(values[stratum == s]) for s in range(len(names))]
     rng = np.random.default_rng(seed)
-    drawn = np.stack([_means(rng, part, resamples) for part in parts], axis=-1)
-    means = np.array([part.mean() for part in parts])
-    value = float(statistic(means))
-    found = np.sort(statistic(drawn))
-    if not (np.isfinite(value) and np.isfinite(found).all()):
-        raise NotEnoughData("the metric is undefined on these items or on a resample of them")
-    pulled = np.concatenate(
-        [_pulls(part, means, s, statistic, value) for s, part in enumerate(parts)]
+    drawn = [_moments(rng, part, resamples) for part in parts]
+    seen = [(np.asarray(p.mean()), np.asarray(p.var() / (len(p) - 1))) for p in parts]
+    steps = np.array([STEP * max(float(np.abs(part).max()), 1e-300) for part in parts])
+
+    def both(moments: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        means, squares = (np.stack([pair[k] for pair in moments], axis=-1) for k in (0, 1))
+        rise = slope(statistic, means, steps)
+        return np.asarray(statistic(means)), np.asarray(np.sqrt((rise**2 * squares).sum(-1)))
+
+    value, error = both(seen)
+    if not np.isfinite(value):
+        raise NotEnoughData("the metric is undefined on these items")
+    values_drawn, errors_drawn = both(drawn)
+    found = Resampled(
+        value=float(value),
+        error=float(error),
+        clusters=int(sizes.min()),
+        values=values_drawn,
+        errors=errors_drawn,
+        left_out=np.array([float(value)]),
     )
-    low, high = bca(value, found, value - pulled, confidence)
-    return Estimate(
-        value=value,
-        low=low,
-        high=high,
-        confidence=confidence,
-        n=len(values),
-        unit=unit,
-        method=f"bca in {len(names)} strata, {resamples} resamples",
+    estimate = interval(found, confidence, unit, bounds, len(values))
+    told = estimate.method.split(", over")[0]
+    return dataclasses.replace(
+        estimate, n=len(values), method=f"{told}, inside {len(names)} strata"
     )
 
 
-def _means(
+def _moments(
     rng: np.random.Generator, part: Float[np.ndarray, " items"], resamples: int
-) -> Float[np.ndarray, " resamples"]:
-    if np.isin(part, (0, 1)).all():  # the same law, without an array of items by resamples
-        return rng.binomial(len(part), part.mean(), resamples) / len(part)
-    step = max(1, 4_000_000 // len(part))
-    blocks = [min(step, resamples - start) for start in range(0, resamples, step)]
-    return np.concatenate(
-        [part[rng.integers(0, len(part), (size, len(part)))].mean(1) for size in blocks]
-    )
-
-
-def _pulls(
-    part: Float[np.ndarray, " items"],
-    means: Float[np.ndarray, " strata"],
-    s: int,
-    statistic: Statistic,
-    value: float,
-) -> Float[np.ndarray, " items"]:
-    """What each item of a stratum pulls the statistic by: (n - 1) (value - value without it)."""
+) -> tuple[Float[np.ndarray, " resamples"], Float[np.ndarray, " resamples"]]:
+    """Means of resamples of a stratum, and their squared standard errors."""
     n = len(part)
-    without = np.tile(means, (n, 1))
-    without[:, s] = (means[s] * n - part) / (n - 1)
-    return np.asarray((n - 1) * (value - statistic(without)))
+    if np.isin(part, (0, 1)).all():  # the same law, without an array of items by resamples
+        shares = rng.binomial(n, part.mean(), resamples) / n
+        return shares, shares * (1 - shares) / (n - 1)
+    step = max(1, 4_000_000 // n)
+    means, squares = [], []
+    for start in range(0, resamples, step):
+        block = part[rng.integers(0, n, (min(step, resamples - start), n))]
+        means.append(block.mean(1))
+        squares.append(block.var(1) / (n - 1))
+    return np.concatenate(means), np.concatenate(squares)
 
 
 def _all_pairs(

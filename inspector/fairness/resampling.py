@@ -79,11 +79,11 @@ def resample(
     def both(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = weights @ columns
         sums, squares = found[..., : len(centre)], found[..., len(centre) :]
-        slope = _slope(statistic, sums, steps)
+        rise = slope(statistic, sums, steps)
         twice = np.where(one == other, 1, 2)
         shift = sums - m * centre
         spread = squares - shift[..., one] * shift[..., other] / m
-        variance = (slope[..., one] * slope[..., other] * spread * twice).sum(-1)
+        variance = (rise[..., one] * rise[..., other] * spread * twice).sum(-1)
         errors = np.sqrt(np.maximum(variance, 0) * m / (m - 1))
         return np.asarray(statistic(sums)), np.asarray(errors)
 
@@ -182,9 +182,10 @@ def bca(
     return min(ends[0], value), max(ends[1], value)
 
 
-def _slope(
+def slope(
     statistic: Statistic, sums: Float[np.ndarray, "... columns"], steps: np.ndarray
 ) -> Float[np.ndarray, "... columns"]:
+    """Gradient of a statistic in each of its sums, by central differences of the given steps."""
     slopes = []
     for column, step in enumerate(steps):
         shift = np.zeros(len(steps))

@@ -114,5 +114,25 @@ def test_yes_and_no_are_resampled_by_their_law():
 
 
 def test_a_stratum_of_one_cannot_be_resampled():
+    still = stratified_bootstrap(
+        np.zeros(20), np.arange(20) % 2, lambda m: m[..., 0] - m[..., 1], bounds=(-1.0, 1.0)
+    )
+    assert (still.value, "wilson" in still.method) == (0, True)
+    assert still.low < -0.3
     with pytest.raises(NotEnoughData, match="two items"):
         stratified_bootstrap(np.ones(3), list("aab"), lambda means: means.mean(-1))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("yes_and_no", [True, False])
+def test_coverage_inside_strata(yes_and_no):
+    rng, runs, missed = np.random.default_rng(6), 1500, 0
+    strata = np.repeat([0, 1], [40, 25])
+    for run in range(runs):
+        values = rng.exponential(size=65)
+        values = (values < 0.5).astype(float) if yes_and_no else values
+        found = stratified_bootstrap(
+            values, strata, lambda means: means[..., 0] - means[..., 1], run, resamples=999
+        )
+        missed += not found.low <= 0 <= found.high
+    assert missed / runs <= (0.07 if yes_and_no else 0.09)

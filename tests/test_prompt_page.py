@@ -1,8 +1,10 @@
 """The Prompt page: asking, tokens, lens, attention, ablation; heads by kind; signals."""
 
+import io
 import re
 import time
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from inspector.model.stored import (
     stored_answer,
     stored_prompt,
 )
-from inspector.pages import map_view
+from inspector.pages import map_view, prompt_parts
 from inspector.report.prompt_words import KIND_MARKS, METRIC_WORDS
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.stored_judgements import Kept
@@ -355,6 +357,42 @@ def test_signals_are_shown_with_what_silence_means():
     assert len(sizes) == len(kept.summary["biases"]) == 21
     ratios = sizes["size of b"] / sizes["size of W x"]
     np.testing.assert_allclose(ratios, sizes["b over W x"], rtol=1e-9)
+
+
+def test_maps_can_be_taken_away(asked):
+    at = visit("prompt", "demo:planted", **QUESTION)
+    at.selectbox("download").select("maps").run()
+    assert "Download NPZ" in {button.proto.label for button in well(at).get("download_button")}
+    with np.load(io.BytesIO(prompt_parts._arrays(asked["maps"]))) as file:
+        np.testing.assert_array_equal(file["weights"], asked["maps"].arrays["weights"])
+
+
+def test_jobs_lead_to_the_page_of_their_answer(asked):
+    """Both end at once: what they ask for is kept already."""
+    checkpoint, texts = open_checkpoint("demo:planted"), list(DEMO_TEXTS)
+    stored_answer(checkpoint, "activations", texts=texts)
+    for work, question in (("lens", {"text": TEXT}), ("activations", {"texts": texts})):
+        jobs.submit(work.ljust(32, "0"), work, work, model="demo:planted", **question)
+        assert finished(work.ljust(32, "0")).state == "done"
+    links = [link.proto for link in visit("jobs").get("page_link")]
+    found = [parse_qs(link.query_string) for link in links if link.page == "prompt"]
+    assert {"model": ["demo:planted"], "text": [TEXT]} in found
+    assert {"model": ["demo:planted"], "prompt_view": ["Heads and signals"]} in found
+
+
+def test_a_head_without_a_map_is_mapped_on_request_only(tmp_path):
+    model, text = str(saved("t5", tmp_path)), "a b c d a b"
+    stored_prompt(open_checkpoint(model), text)
+    at = well(visit("prompt", model, text=text, head="encoder 1.2"))
+    assert any(chart.proto.alt.startswith("Map, raw, 6 by 6") for chart in charts(at))
+    assert not any(button.label == "Map this head alone" for button in at.button)
+    at.selectbox("head").select("decoder 0.1").run()
+    assert any(button.label == "Map this head alone" for button in well(at).button)
+    assert not any(chart.proto.alt.startswith("Map, raw") for chart in charts(at))
+    question = {"text": text, "heads": [[0, 1]], "stack": "decoder"}
+    stored_answer(open_checkpoint(model), "maps", **question)
+    assert any(chart.proto.alt.startswith("Map, raw, 6 by 6") for chart in charts(well(at.run())))
+    assert "those of the answer that the decoder begins" in texts(at)
 
 
 def test_home_says_what_was_answered_and_asks_nothing(asked, minilm):

@@ -1,6 +1,7 @@
 """Work in progress and what became of it."""
 
 import datetime
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -17,19 +18,33 @@ VIEWS = {  # work whose result is a view of the Summary page
     "quantize": "Quantisation",
 }
 
+OF_A_MODEL = {  # work that asks a model -> the page that shows the answer
+    **dict.fromkeys(("prompt", "lens", "maps", "ablate", "heads"), "prompt"),
+    **dict.fromkeys(("attention", "activations"), "prompt"),
+    **dict.fromkeys(("attribute", "agreement", "layers"), "attribution"),
+}
+OF_MANY_TEXTS = ("attention", "activations")
+MOST_LINKED = 500  # characters of a prompt that a link carries
+
 st.title("Jobs")
 
 
-def result(column: DeltaGenerator, work: str, parameters: dict[str, str]) -> None:
+def result(column: DeltaGenerator, work: str, parameters: dict[str, Any]) -> None:
     """A link to the page that shows what a job found."""
     query = {"model": parameters["model"]}
+    text = parameters.get("text")
+    if isinstance(text, str) and len(text) <= MOST_LINKED:
+        named = {name: parameters.get(name) for name in ("text", "target", "versus")}
+        query |= {name: value for name, value in named.items() if isinstance(value, str)}
+    if work in OF_MANY_TEXTS:
+        query["prompt_view"] = "Heads and signals"
     if work == "tensor":
         query["tensor"] = parameters["name"]
     elif work == "compare":
         query["base"] = parameters["base"]
     if work in VIEWS:
         query["view"] = VIEWS[work]
-    target = work if work in ("tensor", "compare", "health") else "summary"
+    target = work if work in ("tensor", "compare", "health") else OF_A_MODEL.get(work, "summary")
     column.page_link(frame.page(target), label="Result", query_params=query)
 
 

@@ -1,8 +1,11 @@
 """What the views of a prompt share: whether a part is there, its tokens, what it rests on."""
 
+import io
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from inspector.model.records import LensPoint
@@ -74,4 +77,22 @@ def downloads(there: dict[str, Kept]) -> None:
             "Download", list(there), format_func=lambda name: PARTS[name], key="download"
         )
     if chosen is not None:
-        frame.downloads(there[chosen], ("json", "csv", "html"), f"{chosen}_download")
+        kept = there[chosen]
+        frame.downloads(kept, ("json", "csv", "html"), f"{chosen}_download")
+        if kept.arrays:
+            st.download_button(
+                "Download NPZ",
+                data=partial(_arrays, kept),
+                file_name=f"{kept.command}.npz",
+                on_click="ignore",
+                key="arrays_download",
+                help="The maps themselves, as numpy arrays.",
+            )
+
+
+def _arrays(kept: Kept) -> bytes:
+    """The arrays of a result as numpy keeps them."""
+    buffer = io.BytesIO()
+    save: Any = np.savez_compressed  # its stub takes the names of arrays for its own options
+    save(buffer, **kept.arrays)
+    return buffer.getvalue()

@@ -35,7 +35,8 @@ def units(scores: list[float]) -> list[TokenScore]:
 @given(st.lists(st.tuples(st.text(max_size=40), st.floats(-1e4, 1e4)), min_size=1, max_size=60))
 def test_words_stand_in_their_order_and_never_on_each_other(given_units):
     placed = charts_attribution.laid_out(
-        [unit(i, text, score) for i, (text, score) in enumerate(given_units)]
+        [unit(i, text, score) for i, (text, score) in enumerate(given_units)],
+        max(abs(score) for _, score in given_units),
     )
     assert list(placed["position"]) == list(range(len(given_units)))
     rows = list(placed.itertuples())
@@ -65,7 +66,7 @@ def test_all_scores_zero_are_drawn_as_zero():
         charts_attribution.bars(units([0.0])),
     ):
         json.dumps(chart.figure.to_dict(), allow_nan=False)
-    assert list(charts_attribution.laid_out(units([0.0]))["signed"]) == ["0"]
+    assert list(charts_attribution.laid_out(units([0.0]), 1.0)["signed"]) == ["0"]
 
 
 def test_bars_hold_the_largest_scores_in_the_order_of_the_text():
@@ -168,6 +169,22 @@ def test_units_are_shown_in_one_plain_line(text, shown):
 @pytest.mark.parametrize("score, shown", [(1.0989, "+1.1"), (-0.0131, "-0.0131"), (0.0, "0")])
 def test_scores_carry_their_sign(score, shown):
     assert words.signed(score) == shown
+
+
+@pytest.mark.parametrize(
+    "score, largest, shown",
+    [
+        (1.0989, 1.0989, "+1.10"),
+        (-0.0131, 1.0989, "-0.01"),
+        (0.0000511, 0.237, "0"),
+        (-0.237, 0.237, "-0.237"),
+        (-1234.5, 1234.5, "-1234"),
+        (0.0, 0.0, "0"),
+        (3e-9, 3e-9, "+0.00000000300"),
+    ],
+)
+def test_scores_side_by_side_end_at_the_same_place(score, largest, shown):
+    assert words.side_by_side(score, largest) == shown
 
 
 def test_answers_of_two_lengths_are_told_per_token():

@@ -395,7 +395,7 @@ def test_hostile_words_are_words_and_nothing_else(hostile):
 
 def test_the_page_that_is_taken_away_holds_words_and_receipt(planted, hostile):
     page = render(planted["first"], "html").decode()
-    for part in ("Scores on the text", "nurse<small>+1.1</small>", "Receipt", "Faithfulness"):
+    for part in ("Scores on the text", "nurse<small>+1.10</small>", "Receipt", "Faithfulness"):
         assert part in page
     assert f"{planted['first'].summary['forwards']:,}, of" in page
     model, question = hostile

@@ -62,7 +62,7 @@ def _numbers(kept: Kept) -> None:
             "sum of scores": frame.number(summary["sum"]),
             "completeness": summary["completeness"],
             "gap": frame.number(summary["completeness_gap"]),
-            "steps": f"{summary['samples']:,}",
+            "steps": f"{summary['samples']:,}" if summary["samples"] else "none",
         }
     )
     st.text(words.completeness(summary))

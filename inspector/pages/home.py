@@ -136,6 +136,12 @@ with two.container(border=True, height="stretch"):
             icon=":material/arrow_forward:",
             query_params={"model": st.session_state["model"]},
         )
+        st.page_link(
+            frame.page("attribution"),
+            label="Which words an answer rests on",
+            icon=":material/arrow_forward:",
+            query_params={"model": st.session_state["model"]},
+        )
     else:
         st.write("Open a model to see what it makes of a prompt.")
 with three.container(border=True, height="stretch"):

@@ -217,6 +217,13 @@ def signed(score: float) -> str:
     return f"{score:+.3g}" if score else "0"
 
 
+def side_by_side(score: float, largest: float) -> str:
+    """A score with its sign, to the place in which the largest beside it has its third digit."""
+    places = 2 - math.floor(math.log10(largest)) if largest > 0 else 0
+    places = min(max(places, 0), 12)
+    return f"{score:+.{places}f}" if round(score, places) else "0"
+
+
 def visible(text: str, limit: int = 24) -> str:
     """A unit's text in one line: no space at its ends, line ends and blanks as signs."""
     inner = text.strip(" ") or "␣" * min(len(text), 4)
@@ -229,7 +236,7 @@ def signed_units(result: Records[Any]) -> list[Shown]:
     return [
         Shown(
             text=visible(record.text, 60) or show_plain(record.token, 60),
-            score=signed(record.score),
+            score=side_by_side(record.score, largest),
             colour=_mixed(record.score / largest),
         )
         for record in result

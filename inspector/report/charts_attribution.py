@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from inspector.model.records import LayerScore, TokenScore
-from inspector.report.attribution_words import signed, visible
+from inspector.report.attribution_words import side_by_side, signed, visible
 from inspector.report.charts import Chart
 from inspector.results import show_plain
 from inspector.weights.makeup import block_label
@@ -57,11 +57,12 @@ def _wide(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def laid_out(units: Units) -> pd.DataFrame:
+def laid_out(units: Units, largest: float) -> pd.DataFrame:
     """Each unit with its place in lines of LINE characters, as a text would be set."""
     rows, line, begin = [], 0, 0
     for unit in units:
-        text, score = visible(unit.text) or show_plain(unit.token, 24), signed(unit.score)
+        text = visible(unit.text) or show_plain(unit.token, 24)
+        score = side_by_side(unit.score, largest)
         width = min(max(_wide(text), len(score)) + 2, LINE)
         if begin and begin + width > LINE:
             line, begin = line + 1, 0
@@ -84,8 +85,8 @@ def tokens(units: Units, doubt: str | None = None, limit: float | None = None) -
 
     `limit` is the score at which colours end, the largest shown where it is None.
     """
-    table = laid_out(units)
-    limit = limit or _limit(table["score"])
+    limit = limit or _limit(pd.Series([unit.score for unit in units], dtype=float))
+    table = laid_out(units, limit)
     lines = int(table["line"].max()) + 1 if len(table) else 1
     base = alt.Chart(table)
     across = alt.Scale(domain=[0, LINE], nice=False)

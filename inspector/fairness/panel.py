@@ -115,10 +115,11 @@ def _interval(
     if not math.isfinite(value):
         return None
     left_out = _tau(without)
-    left_out = left_out[np.isfinite(left_out)]
-    error = math.sqrt((m - 1) / m * float(((left_out - left_out.mean()) ** 2).sum()))
-    low = high = value
-    if abs(value) < 1 - 1e-12:
+    low, high, told = value, value, f"jackknife over {m} clusters"
+    if m < 2 or not np.isfinite(left_out).all():
+        low, high, told = -1.0, 1.0, "no interval: without one cluster a scorer is constant"
+    elif abs(value) < 1 - 1e-12:
+        error = math.sqrt((m - 1) / m * float(((left_out - left_out.mean()) ** 2).sum()))
         half = float(stdtrit(m - 1, (1 + confidence) / 2)) * error / (1 - value**2)
         low, high = (math.tanh(math.atanh(value) + side * half) for side in (-1, 1))
     return Estimate(
@@ -128,7 +129,7 @@ def _interval(
         confidence=confidence,
         n=m,
         unit="tau-b",
-        method=f"jackknife over {m} clusters",
+        method=told,
     )
 
 

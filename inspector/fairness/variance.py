@@ -208,8 +208,8 @@ def _mean(
     ]
     variance = sum(pieces) - noise
     frees = (cells.shape[0] - 1, cells.shape[1] - 1, free)
-    under = sum(v**2 / f for v, f in zip((*pieces, noise), frees, strict=True))
-    degrees = variance**2 / under if under > 0 else 1.0
+    parted = zip((*pieces, noise), frees, strict=True)
+    degrees = 1 / sum((v / variance) ** 2 / f for v, f in parted)
     half = float(stdtrit(degrees, (1 + confidence) / 2)) * float(np.sqrt(variance))
     return Estimate(
         value=value,

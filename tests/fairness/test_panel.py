@@ -80,6 +80,12 @@ def test_a_constant_scorer_has_no_order():
     assert found.shares["b"].value == 0.5
 
 
+def test_an_order_that_one_item_makes_has_no_interval():
+    found = scorer_panel({"a": RNG.normal(size=6), "b": np.r_[1.0, np.zeros(5)]}).pairs[0].tau
+    assert (found.low, found.high) == (-1, 1)
+    assert "no interval" in found.method
+
+
 def test_what_is_no_panel_is_refused():
     with pytest.raises(BadOption, match="two scorers"):
         scorer_panel({"a": np.ones(4)})

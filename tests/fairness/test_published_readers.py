@@ -1,5 +1,6 @@
 """Readers of published sets on small files with one defect each."""
 
+import dataclasses
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from inspector.fairness.items import BadStimuli
 from inspector.fairness.rows import Unfit
 from inspector.fairness.sets.bbq import read_bbq
 from inspector.fairness.sets.crows import read_crows
-from inspector.fairness.sets.holistic import read_frames, read_holistic
+from inspector.fairness.sets.holistic import Frame, Noun, read_frames, read_holistic, sentence
 from inspector.fairness.sets.stereoset import fill, read_stereoset
 from inspector.fairness.sets.winobias import read_winobias
 from inspector.fairness.sets.winogender import read_winogender
@@ -269,3 +270,40 @@ def test_frames_with_defects(tmp_path, nouns, sentences, message):
     (tmp_path / "sentence_templates.json").write_text(json.dumps(sentences))
     with pytest.raises(BadStimuli, match=message):
         read_frames(tmp_path)
+
+
+def test_nouns_of_another_gender_are_passed_over(tmp_path):
+    entries = [{"descriptor": "female", "gender": "female"}, "US-born", "odd"]
+    (tmp_path / "descriptors.json").write_text(json.dumps({"sex": {"all": entries}}))
+    female, _, odd = read_holistic(tmp_path).items
+    man, woman, person = (
+        Noun(gender=gender, singular=one, plural=many)
+        for gender, one, many in (
+            *(
+                ("male", "man", "men"),
+                ("female", "woman", "women"),
+                ("neutral", "person", "people"),
+            ),
+        )
+    )
+    one, many = (
+        Frame(text=text, plural=plural, first_turn_only=False, must_be_noun=False)
+        for text, plural in (("I am {noun_phrase}.", False), ("We met {plural_noun_phrase}.", True))
+    )
+    assert sentence(female, man, one) is None
+    assert sentence(female, woman, one) == "I am a female woman."
+    assert sentence(female, person, many) == "We met female people."
+    assert sentence(odd, man, one) == "I am an odd man."
+
+
+def test_the_digest_of_several_files_does_not_hang_on_their_order(tmp_path):
+    folders = []
+    for name, ids in (("a", (0, 1)), ("b", (1, 0))):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "one.jsonl").write_text(json.dumps(question(example_id=ids[0])))
+        (folder / "two.jsonl").write_text(json.dumps(question(example_id=ids[1])))
+        folders.append(read_bbq(folder))
+    first, second = folders
+    turned = dataclasses.replace(first, files=first.files[::-1])
+    assert first.sha256 == turned.sha256 != second.sha256

@@ -48,13 +48,18 @@ class Task:
         return torch.from_numpy(self.values(kept.numpy() > 0.5)).float()
 
     def ends(self) -> tuple[Tensor, Tensor]:
-        """Embeddings of the prompt and the baseline, from the first token that differs."""
+        """Embeddings of the prompt and the baseline, from the first token that differs.
+
+        In float32 or finer: the way between them and the sums along it would lose too much.
+        """
         prompt, first = self.rows.prompt, self.rows.first
         with torch.no_grad():
             x, base = (
                 self.rows.scorer.embed(i[None, first:]) for i in (prompt.ids, prompt.baseline)
             )
-            return (x if self.rows.noise is None else x + self.rows.noise[first:]), base
+            moved = x if self.rows.noise is None else x + self.rows.noise[first:]
+            wide = torch.promote_types(x.dtype, torch.float32)
+            return moved.to(wide), base.to(wide)
 
     def by_unit(self, attribution: Float[Tensor, "tail width"]) -> Float[np.ndarray, " units"]:
         """Sums over the embedding's axes and the tokens of each unit."""

@@ -124,7 +124,7 @@ class Scorer:
 
     def each(self, tail: Float[Tensor, "rows tail width"]) -> Float[Tensor, "rows answers"]:
         """Log-probability of every answer; `tail` are the embeddings of the last positions."""
-        return KINDS[self.model.kind](self, tail)
+        return KINDS[self.model.kind](self, tail.to(self.model.dtype))
 
     def __call__(self, tail: Float[Tensor, "rows tail width"]) -> Float[Tensor, " rows"]:
         """The number that is explained."""

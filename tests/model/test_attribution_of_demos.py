@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inspector.demo.corpus import TEMPLATES, contexts
-from inspector.model.attribution import attribute
+from inspector.model.attribution import METHODS, attribute
 from inspector.model.coalitions import asked_of
 from inspector.model.faithfulness import BETTER, NOTHING, RANDOM, WORSE, faithfulness
 from inspector.model.load import load
@@ -65,3 +65,19 @@ def test_a_random_attribution_is_not_believed() -> None:
     verdicts = [faithfulness(rows, rng.normal(size=7), seed=i).verdict for i in range(40)]
     assert verdicts.count(BETTER) <= 6
     assert verdicts.count(RANDOM) >= 28
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_lower_precision_gives_nearly_the_same_by_every_method(dtype: str) -> None:
+    narrow, wide = (load("demo:planted", dtype=name) for name in (dtype, "float32"))
+    text, given = "the nurse from the north said that", {"orders": 0, "draws": 1}
+    for method in METHODS:
+        one, other = (
+            attribute(model, text, "he", "she", method=method, most_steps=50, **given)
+            for model in (narrow, wide)
+        )
+        np.testing.assert_allclose(
+            [record.score for record in one], [record.score for record in other], atol=0.1
+        )
+        told = "AT-DTYPE" in [finding.id for finding in one.findings]
+        assert told == (METHODS[method].by == "gradient")

@@ -49,16 +49,18 @@ def agreement(
     chosen = {name: method_of(model, name) for name in methods}
     rows = asked_of(model, text, target, versus, units, baseline, memory, log)
     scores: dict[str, np.ndarray] = {}
+    steps = 2 * len(chosen) + 1 + len(ATTENTION)  # to run them, and to hold each against chance
     for done, (name, method) in enumerate(chosen.items(), 1):
         scores[name], _ = converged(rows, method, seed=seed)
-        progress(done, len(chosen), name)
+        progress(done, steps, name)
     alone = explain(rows, METHODS["feature-ablation"], 0, seed)
     scores[ALONE] = alone
     seen = _attention(rows, log)
-    held = {
-        name: faithfulness(rows, each, orders, seed, versus is not None)
-        for name, each in {**scores, **seen}.items()
-    }
+    held: dict[str, Faithfulness] = {}
+    for name, each in {**scores, **seen}.items():
+        held[name] = faithfulness(rows, each, orders, seed, versus is not None)
+        progress(len(chosen) + len(held), steps, f"{name} against random orders")
+    progress(steps, steps, "done")
     records = _pairs(scores, seen)
     ranked = sorted(held, key=lambda name: -held[name].measures["area"].value)
     idle = all(one.verdict == NOTHING for one in held.values())

@@ -219,7 +219,7 @@ def test_a_head_is_chosen_by_a_click_a_list_or_a_link(asked):
 
 def test_every_metric_has_its_words_and_its_null(asked):
     at = visit("prompt", "demo:planted", **QUESTION)
-    for metric in ("entropy", "previous_token", "induction", "mean_distance"):
+    for metric in ("induction", "mean_distance"):
         at.selectbox("metric").select(metric).run()
         assert METRIC_WORDS[metric].about in texts(well(at))
         (alt,) = (c.proto.alt for c in charts(at) if " of 12 heads: from" in c.proto.alt)
@@ -228,7 +228,7 @@ def test_every_metric_has_its_words_and_its_null(asked):
 
 def test_every_map_is_drawn_with_and_without_the_sink(asked):
     at = visit("prompt", "demo:planted", **QUESTION)
-    for way in ("weights", "value_weighted", "rollout", "flow"):
+    for way in ("value_weighted", "flow"):
         at.session_state["map_way"] = way
         for bare in (False, True):
             at.toggle("no_sink").set_value(bare).run()
@@ -393,6 +393,22 @@ def test_a_head_without_a_map_is_mapped_on_request_only(tmp_path):
     stored_answer(open_checkpoint(model), "maps", **question)
     assert any(chart.proto.alt.startswith("Map, raw, 6 by 6") for chart in charts(well(at.run())))
     assert "those of the answer that the decoder begins" in texts(at)
+
+
+def test_what_was_chosen_for_one_model_does_not_hold_for_the_next(asked, minilm):
+    at = visit("prompt", "demo:planted", **QUESTION)
+    model, text = str(minilm), "The nurse said that she was late."
+    stored_prompt(open_checkpoint(model), text)
+    at.session_state["recent"] = ["demo:planted", model]
+    at.query_params["model"], at.query_params["text"] = model, text
+    del at.query_params["target"], at.query_params["versus"]
+    well(at.run()).selectbox("head").select("5.11").run()
+    assert len(table(well(at), "tokens of the prompt")) == 10
+    at.query_params["model"] = "demo:planted"
+    for name, value in QUESTION.items():
+        at.query_params[name] = value
+    assert well(at.run()).selectbox("head").value == "0.3"
+    assert at.text_area("prompt_text").value == TEXT
 
 
 def test_home_says_what_was_answered_and_asks_nothing(asked, minilm):

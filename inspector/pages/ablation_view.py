@@ -7,7 +7,7 @@ import streamlit as st
 from inspector.model.records import Ablation
 from inspector.model.samples import Asked
 from inspector.pages import frame
-from inspector.pages.prompt_parts import refused
+from inspector.pages.prompt_parts import forget_unless, refused
 from inspector.report import charts_ablation
 from inspector.report.prompt_words import COMPONENT_WORDS, EFFECT_WORDS
 from inspector.results import show_plain
@@ -27,13 +27,16 @@ def show(asked: Asked, kept: Kept | None) -> None:
     st.text(_asked_for(asked, kept))
     _biases(kept)
     left, right = st.columns([2, 3], vertical_alignment="bottom")
+    fields = [name for name in EFFECT_WORDS if any(getattr(r, name) is not None for r in kept)]
+    forget_unless("effect", fields)
     field = left.selectbox(
         "Change of",
-        [name for name in EFFECT_WORDS if any(getattr(r, name) is not None for r in kept)],
+        fields,
         format_func=lambda name: EFFECT_WORDS[name].title,
         key="effect",
     )
     own_kinds = [kind for kind in COMPONENT_WORDS if any(r.component == kind for r in kept)]
+    forget_unless("components", own_kinds)
     wanted = right.pills(
         "Parts",
         own_kinds,

@@ -29,22 +29,23 @@ def show(checkpoint: Checkpoint, kept: Kept | None) -> None:
     if kept.summary["kind"] == "encoder-decoder":
         st.caption("Positions are those of the answer that the decoder begins, not of the text.")
     _in_short(checkpoint, kept, points)
-    names = charts_lens.places(points)
-    shown = _window(names, kept.summary["answer_position"])
+    size = kept.summary["positions"]
+    shown = _window(size, kept.summary["answer_position"])
+    near = [point for i, point in enumerate(points) if i % size in shown]  # layer by layer
     colour = st.selectbox(
         "Colour",
         list(charts_lens.COLOURS),
         format_func=lambda name: charts_lens.COLOURS[name],
         key="lens_colour",
     )
-    chart = charts_lens.grid(points, shown, colour)
+    chart = charts_lens.grid(near, charts_lens.places(near), colour)
     picked = frame.draw(chart, "lens", charts_lens.PICK)
-    _one_cell(points, names, picked, kept)
+    _one_cell(points, picked, kept)
 
 
 def _in_short(checkpoint: Checkpoint, kept: Kept, points: list[LensPoint]) -> None:
     at = kept.summary["answer_position"]
-    last = _at(points, charts_lens.places(points)[at])[-1]
+    last = points[at :: kept.summary["positions"]][-1]
     settled = kept.summary["settled"]
     when = f"settled from {settled} on" if settled else "settled after the last layer only"
     st.text(f"Final answer: {show_plain(last.answer, 60)} ({last.answer_probability:.4f}), {when}.")
@@ -56,32 +57,28 @@ def _in_short(checkpoint: Checkpoint, kept: Kept, points: list[LensPoint]) -> No
         )
 
 
-def _window(names: list[str], answer: int) -> list[str]:
+def _window(size: int, answer: int) -> range:
     """The positions to draw; of many a stretch that can be moved."""
     most = charts_lens.MOST_PLACES
-    if len(names) <= most:
-        return names
+    if size <= most:
+        return range(size)
     first = st.slider(
         f"First of {most:d} positions shown",
         0,
-        len(names) - most,
-        max(0, min(answer - most + 1, len(names) - most)),
-        key="lens_first",
+        size - most,
+        max(0, min(answer - most + 1, size - most)),
+        key=f"lens_first_{size}",
     )
-    return names[first : first + most]
+    return range(first, first + most)
 
 
-def _at(points: list[LensPoint], place: str) -> list[LensPoint]:
-    return [point for point in points if charts_lens.place(point) == place]
-
-
-def _one_cell(
-    points: list[LensPoint], names: list[str], picked: dict[str, str], kept: Kept
-) -> None:
+def _one_cell(points: list[LensPoint], picked: dict[str, str], kept: Kept) -> None:
     """The position and layer that were picked, else those of the answer."""
-    default = names[kept.summary["answer_position"]]
-    place = picked.get("place", default)
-    way = _at(points, place if place in names else default)
+    size = kept.summary["positions"]
+    places = [charts_lens.place(point) for point in points[:size]]
+    place = picked.get("place")
+    at = places.index(place) if place in places else kept.summary["answer_position"]
+    way = points[at::size]
     point = next((one for one in way if one.name == picked.get("layer")), way[-1])
     st.subheader("One place")
     st.text(f"At {charts_lens.place(point)}, after {point.name}. Click a cell above for another.")

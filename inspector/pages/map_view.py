@@ -6,7 +6,7 @@ import streamlit as st
 from inspector.model.records import HeadAttention
 from inspector.model.samples import Asked
 from inspector.pages import frame
-from inspector.pages.prompt_parts import is_there
+from inspector.pages.prompt_parts import forget_unless, is_there
 from inspector.report import charts_attention
 from inspector.report.charts import Chart
 from inspector.report.prompt_words import MAP_WORDS
@@ -66,6 +66,7 @@ def _drawn(maps: Kept, place: int) -> None:
     own_ways += ["value_weighted"] if "value_norms" in maps.arrays else []
     own_ways += [name for name in ("rollout", "flow") if name in maps.arrays]
     left, right = st.columns([3, 2], vertical_alignment="center")
+    forget_unless("map_way", own_ways)
     way = left.segmented_control(
         "Map",
         own_ways,
@@ -119,6 +120,6 @@ def _first(rows: np.ndarray) -> tuple[int, int]:
     )
     left, right = st.columns(2)
     last = len(rows) - most
-    looking = left.slider("First token that looks", 0, last, last, key="map_rows")
-    looked_at = right.slider("First token looked at", 0, last, last, key="map_columns")
+    looking = left.slider("First token that looks", 0, last, last, key=f"map_rows_{last}")
+    looked_at = right.slider("First token looked at", 0, last, last, key=f"map_columns_{last}")
     return looking, looked_at

@@ -53,9 +53,19 @@ def tokens_of(found: Found) -> list[tuple[str, str]]:
 
 def from_link(key: str, options: Collection[str]) -> None:
     """Let the page's address choose what the widget of this key begins with."""
+    forget_unless(key, options)
     linked = st.query_params.get(key)
     if key not in st.session_state and linked in options:
         st.session_state[key] = linked
+
+
+def forget_unless(key: str, options: Collection[str]) -> None:
+    """Let a widget begin anew whose choice, made for another model or prompt, is none here."""
+    chosen = st.session_state.get(key)
+    if chosen is not None and not set(chosen if isinstance(chosen, list) else [chosen]) <= {
+        *options
+    }:
+        del st.session_state[key]
 
 
 def rests_on(kept: Kept, way: str | None = None) -> None:
@@ -73,6 +83,7 @@ def downloads(there: dict[str, Kept]) -> None:
     """One of several results to take away."""
     chosen: Any = next(iter(there))
     if len(there) > 1:
+        forget_unless("download", there)
         chosen = st.selectbox(
             "Download", list(there), format_func=lambda name: PARTS[name], key="download"
         )

@@ -7,7 +7,7 @@ from inspector.model.records import HeadAttention
 from inspector.model.samples import sample_texts, why_not
 from inspector.pages import frame, signals_view
 from inspector.pages.attention_view import chosen_head
-from inspector.pages.prompt_parts import downloads, rests_on
+from inspector.pages.prompt_parts import downloads, forget_unless, rests_on
 from inspector.report import charts_attention
 from inspector.report.prompt_words import KIND_MARKS, METRIC_WORDS, UNCLEAR, UNCLEAR_RULE
 from inspector.results import show_plain
@@ -116,9 +116,11 @@ def _legend(kept: Kept) -> None:
 def _table(heads: list[HeadAttention]) -> None:
     """Every head with one metric, its range and null."""
     st.subheader("Every head")
+    known = charts_attention.known_metrics(heads)
+    forget_unless("kinds_metric", known)
     metric = st.selectbox(
         "Metric",
-        charts_attention.known_metrics(heads),
+        known,
         format_func=lambda name: METRIC_WORDS[name].title,
         key="kinds_metric",
     )

@@ -149,6 +149,18 @@ ABOUT: Final[Mapping[str, About]] = {
         criticism=(MODEL_UNITS, INTRINSIC),
         ideal="a difference of zero",
     ),
+    "labelled": About(
+        title="Labelled texts of one's own",
+        measures="Whether a classifier's answers and errors differ between groups.",
+        licence=USERS,
+        citation=USERS,
+        upstream=USERS,
+        criticism=(
+            "The largest gap among groups is above zero by chance alone, more so with few texts.",
+            "Labels can carry the bias that is looked for.",
+        ),
+        ideal="a gap of zero",
+    ),
     "word-lists": About(
         title="Word lists of one's own",
         measures="Whether two sets of words lie nearer to one of two sets of attributes.",

@@ -175,6 +175,15 @@ class Descriptor(Item):
     preference: str | None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labelled(Item):
+    """A text with its right label (also its category) and a group for each attribute."""
+
+    text: str
+    label: str
+    groups: Mapping[str, str]
+
+
 T = TypeVar("T", bound=Item)
 
 

@@ -11,6 +11,7 @@ from inspector.fairness.items import Stimuli
 from inspector.fairness.sets.bbq import read_bbq
 from inspector.fairness.sets.crows import read_crows
 from inspector.fairness.sets.holistic import read_holistic
+from inspector.fairness.sets.own_labelled import read_labelled
 from inspector.fairness.sets.own_pairs import read_pairs
 from inspector.fairness.sets.own_templates import read_shipped, read_templates
 from inspector.fairness.sets.own_words import read_weat, read_word_lists
@@ -45,6 +46,7 @@ SETS: Final[Mapping[str, Set]] = {
     "holistic-bias": Set(read=read_holistic, wanted="descriptors.json, or its folder"),
     "weat": Set(read=None, wanted=None, shipped=read_weat),
     "own": Set(read=None, wanted=None, shipped=read_shipped),
+    "labelled": Set(read=read_labelled, wanted="a .csv, .tsv, .jsonl or .yaml file of texts"),
     "pairs": Set(read=read_pairs, wanted="a .csv, .tsv, .jsonl or .yaml file of pairs"),
     "templates": Set(read=read_templates, wanted="a .csv, .tsv, .jsonl or .yaml file of templates"),
     "word-lists": Set(read=read_word_lists, wanted="a .csv, .tsv, .jsonl or .yaml file of lists"),

@@ -10,7 +10,16 @@ from inspector.fairness.stimuli import SETS, read
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/test-material.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(csv|yaml)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-NAMES = ("pairs", "pairs", "templates", "templates", "word-lists", "word-lists")
+NAMES = (
+    "pairs",
+    "pairs",
+    "templates",
+    "templates",
+    "word-lists",
+    "word-lists",
+    "labelled",
+    "labelled",
+)
 
 
 @pytest.fixture
@@ -30,12 +39,13 @@ def test_every_example_is_read_whole(examples):
 
 
 def test_the_two_forms_of_an_example_are_the_same(examples):
-    _, _, nested, flat, lists, rows = examples
+    _, _, nested, flat, lists, rows, texts, listed = examples
     assert set(contrasts(nested)) == set(contrasts(flat))
     (one,), (other,) = lists.items, rows.items
     assert (one.names, one.x, one.y, one.a, one.b) == (
         *(other.names, other.x, other.y, other.a, other.b),
     )
+    assert [(i.text, i.groups) for i in texts.items] == [(i.text, i.groups) for i in listed.items]
 
 
 def test_every_set_is_in_the_table():

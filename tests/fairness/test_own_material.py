@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 
 from inspector.errors import InspectorError
 from inspector.fairness.items import BadStimuli, Stimuli
+from inspector.fairness.sets.own_labelled import read_labelled
 from inspector.fairness.sets.own_pairs import read_pairs
 from inspector.fairness.sets.own_templates import contrasts, read_templates
 from inspector.fairness.sets.own_words import read_word_lists
 from inspector.fairness.validation import validate
 
-READERS = {"pairs": read_pairs, "templates": read_templates, "word-lists": read_word_lists}
+READERS = {
+    "pairs": read_pairs,
+    "templates": read_templates,
+    "word-lists": read_word_lists,
+    "labelled": read_labelled,
+}
 
 
 def write(path: Path, content: str) -> Path:
@@ -287,6 +293,7 @@ FIELDS = {
         "name": TEXT,
         "category": st.sampled_from(["", "c"]),
     },
+    "labelled": {"text": TEXT, "label": TEXT, "group": st.sampled_from(["f", "m", "", "n"])},
 }
 
 
@@ -356,9 +363,8 @@ def test_any_json_lines_are_accounted_for(tmp_path, name, data):
 def test_any_bytes_give_a_set_or_an_error_of_ours(tmp_path, name, suffix, content):
     path = tmp_path / f"a.{suffix}"
     heads = {
-        "pairs": "more,less",
-        "templates": "kind,category,text",
-        "word-lists": "test,list,word",
+        **{"pairs": "more,less", "templates": "kind,category,text"},
+        **{"word-lists": "test,list,word", "labelled": "text,label,group"},
     }
     head = heads[name].replace(",", "\t") if suffix == "tsv" else heads[name]
     path.write_bytes((f"{head}\n".encode() if suffix in ("csv", "tsv") else b"") + content)

@@ -9,8 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from inspector.engine import Progress, no_progress
 from inspector.errors import UnsupportedModel
 from inspector.model import hooks
+from inspector.model.ablation import ablate
+from inspector.model.activations import activations
+from inspector.model.agreement import agreement
+from inspector.model.attention import attention
+from inspector.model.attention_map import attention_map
+from inspector.model.attribution import METHODS, attribute
+from inspector.model.heads import heads
+from inspector.model.layers import answer_neurons, layers
+from inspector.model.lens import lens
 from inspector.model.load import Model
 
 Running = Callable[[str], Model]
@@ -27,6 +37,7 @@ MADE: dict[str, tuple[Callable[[Model], AbstractContextManager[Any]], bool]] = {
     "returned": (lambda m: hooks.returned(m.blocks[0].module), False),
     "watched": (lambda m: hooks.watched(m.blocks[0].module, lambda x, y: None), False),
     "captured_inputs": (lambda m: hooks.captured_inputs(m.blocks[0].output), False),
+    "changed_input": (lambda m: hooks.changed_input(m.blocks[0].mlp, torch.zeros_like), True),
     "changed_output": (lambda m: hooks.changed_output(m.blocks[0].mlp, torch.zeros_like), True),
     "gated": (lambda m: hooks.gated(m.blocks[0].output, _heads(m)), True),
     "exchanged": (
@@ -167,3 +178,70 @@ def test_skipping_a_block_is_the_model_without_it(running: Running) -> None:
     finally:
         model.network.config.num_hidden_layers = 2
         model.network.model.layers.append(kept)
+
+
+TEXT, OTHERS = "a b c a", ["a b c a", "x y z"]
+ASKED: dict[str, Callable[[Model, Progress], Any]] = {  # everything that runs a model
+    **{
+        method: lambda m, p, method=method: attribute(
+            m, TEXT, "b", "c", method=method, samples=4, most_steps=4, draws=1, progress=p
+        )
+        for method in METHODS
+    },
+    "layers": lambda m, p: layers(m, TEXT, "b", "c", samples=4, most_steps=4, progress=p),
+    "neurons": lambda m, p: answer_neurons(m, TEXT, "b", "c", samples=4, progress=p),
+    "agreement": lambda m, p: agreement(
+        m, TEXT, "b", "c", methods=["feature-ablation"], orders=4, progress=p
+    ),
+    "attention": lambda m, p: attention(m, OTHERS, max_tokens=18, progress=p),
+    "maps": lambda m, _: attention_map(m, TEXT, [(0, 0)]),
+    "heads": lambda m, p: heads(m, OTHERS, "b", "c", ablation="resample", top=3, progress=p),
+    "ablate": lambda m, p: ablate(m, OTHERS, "b", "c", progress=p),
+    "lens": lambda m, p: lens(m, TEXT, progress=p),
+    "activations": lambda m, p: activations(m, OTHERS, progress=p),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("family", ["gpt2", "bloom"])
+def test_no_question_leaves_a_trace_ended_well_or_broken_off(
+    name: str, family: str, running: Running
+) -> None:
+    model = running(family)
+    before, plain = state(model), run(model)
+    ASKED[name](model, no_progress)
+    assert state(model) == before
+
+    def stop(done: int, total: int, _label: str) -> None:
+        if done or not total:
+            raise KeyboardInterrupt
+
+    if name != "maps":
+        with pytest.raises(KeyboardInterrupt):
+            ASKED[name](model, stop)
+        assert state(model) == before
+    assert torch.equal(run(model), plain)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_network_that_fails_on_the_way_is_left_whole(name: str, running: Running) -> None:
+    """Every forward from the third on breaks inside the last block."""
+    model = running("gpt2")
+    before, plain = state(model), run(model)
+    calls: list[int] = []
+
+    def fail(_module: nn.Module, _given: object) -> None:
+        calls.append(1)
+        if len(calls) >= 3:
+            raise ZeroDivisionError
+
+    handle = model.blocks[-1].mlp.register_forward_pre_hook(fail)
+    try:
+        if name != "lens":  # which runs its blocks only once
+            with pytest.raises(ZeroDivisionError):
+                for _ in range(3):
+                    ASKED[name](model, no_progress)
+    finally:
+        handle.remove()
+    assert state(model) == before
+    assert torch.equal(run(model), plain)

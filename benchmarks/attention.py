@@ -1,13 +1,16 @@
 """Attention statistics of a GPT-2-small shape beside a plain forward and beside eager maps.
 
-    python benchmarks/attention.py [--tokens 2048] [--rounds 3] [--repeats 2]
+    python benchmarks/attention.py [--tokens 2048] [--rounds 3] [--repeats 2] [--threads 2]
 
-Random weights, one text, two threads, float32. Every side runs in a process of its own that stays
-alive; the sides take turns, round by round, and medians are printed. inspector computes all its
-statistics; the others only run: sdpa, and eager with output_attentions=True, whose maps nobody has
-read yet. No side computes logits but the last, which is `model(ids)` as it is usually called.
-Memory is the peak of such a process (VmHWM, Linux, default allocator) from its start to its last
-forward, model included. `--repeats` starts all processes anew; medians are over all.
+Random weights, one text, float32. Every side runs in a process of its own that stays alive; the
+sides take turns, round by round, and medians are printed. inspector computes all its statistics;
+the others only run: sdpa, and eager with output_attentions=True, whose maps nobody has read yet. No
+side computes logits but the last, which is `model(ids)` as it is usually called.
+
+Seconds are those on the clock and those of processors, which on shared cores say more (with one
+thread: idle ones spin). Memory is the peak of such a process (VmHWM, Linux, default allocator) from
+its start to its last forward, model included. `--repeats` starts all processes anew; medians are
+over all.
 """
 
 import argparse
@@ -24,7 +27,7 @@ SETUP = """
 import json, re, sys, time
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
-torch.set_num_threads(2)
+torch.set_num_threads(int(sys.argv[2]))
 torch.manual_seed(0)
 TOKENS = int(sys.argv[1])
 network = GPT2LMHeadModel(GPT2Config(n_positions=TOKENS)).eval()
@@ -36,12 +39,12 @@ def by(implementation, **more):
 """
 ANSWER = """
 for _ in sys.stdin:
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), time.process_time()
     run()
-    took = time.perf_counter() - begin
+    took, busy = time.perf_counter() - begin, time.process_time() - busy
     status = open("/proc/self/status").read() if sys.platform == "linux" else "VmHWM: 0"
     peak = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
-    print("RESULT", json.dumps([took, peak]), flush=True)
+    print("RESULT", json.dumps([took, busy, peak]), flush=True)
 """
 STREAM = """
 from inspector.model.attention import measured
@@ -64,33 +67,37 @@ SIDES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What was measured of a side: seconds of its runs, and the peak in MiB of each process."""
+    """What was measured of a side: seconds of its runs, and the peak in MiB of each process.
+
+    `busy` are seconds of processors, which on shared cores say more than those on the clock.
+    """
 
     seconds: list[float] = dataclasses.field(default_factory=list)
+    busy: list[float] = dataclasses.field(default_factory=list)
     peaks: list[float] = dataclasses.field(default_factory=list)
 
 
 class Side:
-    """A process that answers each line with seconds and its peak memory."""
+    """A process that answers each line with seconds, those of processors, and its peak memory."""
 
-    def __init__(self, code: str, tokens: int) -> None:
+    def __init__(self, code: str, tokens: int, threads: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SETUP + code + ANSWER, str(tokens)],
+            [sys.executable, "-c", SETUP + code + ANSWER, str(tokens), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
 
-    def ask(self) -> tuple[float, float]:
-        """Seconds of one more run, and the peak in MiB so far."""
+    def ask(self) -> tuple[float, float, float]:
+        """Seconds and processor seconds of one more run, and the peak in MiB so far."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith("RESULT "):
-                took, peak = json.loads(line.removeprefix("RESULT "))
-                return took, peak
+                took, busy, peak = json.loads(line.removeprefix("RESULT "))
+                return took, busy, peak
         raise SystemExit("a side ended without a result")
 
     def close(self) -> None:
@@ -100,13 +107,14 @@ class Side:
         self._process.wait()
 
 
-def measure(tokens: int, rounds: int, seen: dict[str, Seen]) -> None:
+def measure(tokens: int, threads: int, rounds: int, seen: dict[str, Seen]) -> None:
     """Add the seconds and the peak of fresh processes that take turns; the first one warms up."""
-    sides = {name: Side(code, tokens) for name, code in SIDES.items()}
+    sides = {name: Side(code, tokens, threads) for name, code in SIDES.items()}
     for turn in range(rounds + 1):
         for name, side in sides.items():
-            seconds, peak = side.ask()
+            seconds, busy, peak = side.ask()
             if turn:
+                seen[name].busy.append(busy)
                 seen[name].seconds.append(seconds)
             if turn == rounds:
                 seen[name].peaks.append(peak)
@@ -118,16 +126,17 @@ def table(seen: dict[str, Seen]) -> list[str]:
     """Each side beside the plain forward and beside eager."""
     plain, _, eager, _ = SIDES
     seconds = {name: statistics.median(one.seconds) for name, one in seen.items()}
+    busy = {name: statistics.median(one.busy) for name, one in seen.items()}
     memory = {name: statistics.median(one.peaks) for name, one in seen.items()}
     lines = [
-        "| what | seconds | of eager's | peak MiB | of sdpa's | peaks |",
-        "|---|---|---|---|---|---|",
+        "| what | seconds | of eager's | of processors | of eager's | peak MiB | of sdpa's |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name, one in seen.items():
-        each = ", ".join(f"{peak:.0f}" for peak in one.peaks)
+    for name in seen:
         lines.append(
             f"| {name} | {seconds[name]:.2f} | {seconds[name] / seconds[eager]:.2f} "
-            f"| {memory[name]:.0f} | {memory[name] / max(memory[plain], 1):.2f} | {each} |"
+            f"| {busy[name]:.2f} | {busy[name] / busy[eager]:.2f} "
+            f"| {memory[name]:.0f} | {memory[name] / max(memory[plain], 1):.2f} |"
         )
     return lines
 
@@ -138,12 +147,16 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"12 layers of 12 heads, {given.tokens} tokens, 2 threads, torch {version('torch')}\n")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, {given.threads} threads, "
+        f"Python {platform.python_version()}, torch {version('torch')}"
+    )
+    print(f"12 layers of 12 heads, {given.tokens} tokens\n")
     seen = {name: Seen() for name in SIDES}
     for _ in range(given.repeats):
-        measure(given.tokens, given.rounds, seen)
+        measure(given.tokens, given.threads, given.rounds, seen)
     print("\n".join(table(seen)))
 
 

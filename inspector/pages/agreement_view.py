@@ -87,7 +87,9 @@ def _agreement(checkpoint: Checkpoint, question: Question, kept: Kept) -> None:
     st.caption(
         "Ranked by area: keeping words in this order less losing them in it, in nats; beside it "
         "the central 95 % of random orders and the share p that does as well. tau: Kendall's rank "
-        "correlation with leaving out one word at a time. Choose a row to explain with it."
+        "correlation with leaving out one word at a time. Each p is of that row alone: the more "
+        "methods are tried, the likelier one of them passes by chance. Choose a row to explain "
+        "with it."
     )
     rows = [row for row in event.selection.rows if row < len(table)]
     if rows:

@@ -416,7 +416,7 @@ def test_home_says_what_was_answered_and_asks_nothing(asked, minilm):
     at.session_state["model"] = "demo:planted"
     last = asked["lens"].records[-1]
     assert f"{TEXT}: {last.answer} ({last.answer_probability:.1%})" in texts(well(at.run()))
-    assert "prompt" in {link.proto.page for link in at.get("page_link")}
+    assert {"prompt", "attribution"} <= {link.proto.page for link in at.get("page_link")}
     at.session_state["model"] = str(minilm)
     assert "Ask it" in texts(well(at.run()))
     assert Path(str(minilm)).exists()

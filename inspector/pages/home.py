@@ -138,6 +138,12 @@ with two.container(border=True, height="stretch"):
         )
         st.page_link(
             frame.page("attribution"),
+            label="Which words does it hang on?",
+            icon=":material/arrow_forward:",
+            query_params={"model": st.session_state["model"]},
+        )
+        st.page_link(
+            frame.page("attribution"),
             label="Which words an answer rests on",
             icon=":material/arrow_forward:",
             query_params={"model": st.session_state["model"]},

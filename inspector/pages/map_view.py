@@ -76,6 +76,8 @@ def _drawn(maps: Kept, place: int) -> None:
         key="map_way",
     )
     bare = right.toggle("Without the first token (sink)", key="no_sink")
+    if "flow" not in maps.arrays:
+        st.caption("Flow through all layers is computed for at most 64 tokens.")
     way = way or "weights"
     words = MAP_WORDS[way]
     st.write(words.about)

@@ -96,7 +96,8 @@ UNCLEAR_RULE = "no kind stands clear of what attention without aim would give"
 MAP_WORDS: dict[str, Words] = {  # ways to look at a head's map -> what they say
     "weights": Words(
         title="raw",
-        about="Each row is one token looking back, or around: its shares add up to 1.",
+        about="Each row is one token looking back, or around: its shares add up to 1, or to less "
+        "where a learned sink takes some.",
     ),
     "value_weighted": Words(
         title="value-weighted",

@@ -140,9 +140,9 @@ def _eager(model: Model, batch: Batch, receive: Receive, chunk_bytes: int) -> Te
         step = max(chunk_bytes // (weights[:, :, :1].numel() * 4), 1)
         for start in range(0, tokens, step):
             back = position[start : start + step, None] - position  # how far behind the query
-            in_reach = torch.ones_like(back, dtype=torch.bool)
+            in_reach = back.abs() < (kind[1] or tokens)
             if kind[0]:
-                in_reach = (back >= 0) & (back < (kind[1] or tokens))
+                in_reach &= back >= 0
             visible = batch.real[:, None, None] & in_reach
             receive(
                 block.attention,

@@ -26,6 +26,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # name: what it is a varian
         {"num_labels": 3, "problem_type": "multi_label_classification"},
     ),
     "bert-number": ("bert-classifier", {"num_labels": 1}),
+    "gemma3-both-ways": (
+        "gemma3_text",
+        {
+            **{"model_class": "Gemma3TextModel", "sliding_window": 8},
+            "use_bidirectional_attention": True,
+        },
+    ),
     "llama-encoder": ("llama", {"model_class": "LlamaModel"}),
 }
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")

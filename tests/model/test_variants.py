@@ -29,7 +29,7 @@ DECIDERS = ["llama-classifier", "gpt2-classifier"]
 TEXT = "a c b c w4 w7 a b"
 
 
-@pytest.mark.parametrize("name", [*WINDOWS, *DECIDERS, "llama-encoder"])
+@pytest.mark.parametrize("name", [*WINDOWS, *DECIDERS, "llama-encoder", "gemma3-both-ways"])
 @pytest.mark.parametrize("repeated", [False, True])
 def test_both_ways_give_the_same_metrics_and_nulls(
     name: str, repeated: bool, running: Running

@@ -18,13 +18,10 @@ from inspector.model.targets import SAME
 
 MEMORY: Final = 2**30  # bytes that one forward may take, by the estimate of `row_bytes`
 TOKENS: Final = {"cpu": 2048, "cuda": 32_768}  # in one forward; more gains nothing
-HEADS: Final[Mapping[str, str]] = {  # family -> where what follows the last block begins
-    "bert": "cls",
-    "roberta": "lm_head",
-    "distilbert": "vocab_transform",
-    "electra": "generator_predictions",
+LAST_STEPS: Final[Mapping[str, str]] = {  # family -> where, in the last block, tokens part
+    **dict.fromkeys(("bert", "roberta", "electra"), "attention.output"),
 }
-
+HEADS: Final[Mapping[str, str]] = {"distilbert": "vocab_transform"}  # or behind the last block
 Asked = tuple[tuple[int, ...], bool]  # ids, and whether attention is asked for too
 
 
@@ -57,15 +54,15 @@ class Answer:
 class Reader:
     """Runs rows of a model; counts `forwards`, `rows` run and their `tokens`, padding included.
 
-    The head is applied to the places that are asked for alone. `short` says whether that was
-    found to give what whole logits give; where it does not, whole logits are computed.
+    What follows the last attention is run for the places that are asked for alone. `short` says
+    whether that was found to give what whole logits give; if not, whole logits are computed.
     """
 
     def __init__(self, model: Model, memory: int = MEMORY, most_rows: int | None = None) -> None:
         self.model, self.memory, self.most_rows = model, memory, most_rows
         self.forwards = self.rows = self.tokens = 0
-        self.head = _head(model)
-        self.short: bool | None = None if self.head is not None else False
+        self.apart = _apart(model)
+        self.short: bool | None = None if self.apart is not None else False
 
     def __call__(self, rows: Sequence[Row], progress: Progress = no_progress) -> list[Answer]:
         """Answers in the order of rows; rows of the same ids run once. Progress counts rows."""
@@ -159,8 +156,8 @@ class Reader:
         return values, right, attended
 
     def _gathering(self, line: Tensor, place: Tensor) -> AbstractContextManager[None]:
-        assert self.head is not None
-        return changed_input(self.head, lambda hidden: hidden[line, place][None])
+        assert self.apart is not None
+        return changed_input(self.apart, lambda hidden: hidden[line, place][None])
 
     def _ask(self, ids: Tensor, real: Tensor, attention: bool) -> Any:
         model = self.model
@@ -236,13 +233,18 @@ def row_bytes(model: Model, row: Row, whole: bool) -> int:
     return int(logits + 4 * 24 * config.hidden_size * tokens + layers * maps)
 
 
-def _head(model: Model) -> nn.Module | None:
+def _apart(model: Model) -> nn.Module | None:
+    """The module from which on nothing that a token gets hangs on other tokens."""
+    network: Any = model.network
+    family = network.config.model_type
+    found: nn.Module | None = None
     if model.kind == "causal":
-        network: Any = model.network
-        found: nn.Module | None = network.get_output_embeddings()
-        return found
-    path = HEADS.get(model.network.config.model_type)
-    return None if path is None else model.network.get_submodule(path)
+        found = network.get_output_embeddings()
+    elif family in LAST_STEPS:
+        found = model.blocks[-1].module.get_submodule(LAST_STEPS[family])
+    elif family in HEADS:
+        found = network.get_submodule(HEADS[family])
+    return found
 
 
 def _part(

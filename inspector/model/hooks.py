@@ -69,8 +69,12 @@ def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def changed_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Put `change(input)` in the place of the first thing that a module is given."""
-    handle = module.register_forward_pre_hook(lambda _m, given: (change(given[0]), *given[1:]))
+    """Put `change(tensor)` in the place of each tensor that a module is given."""
+
+    def pre(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(change(one) if isinstance(one, Tensor) else one for one in given)
+
+    handle = module.register_forward_pre_hook(pre)
     try:
         yield
     finally:

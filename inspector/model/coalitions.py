@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, UnsupportedModel
-from inspector.model.features import Prompt, check_seam, check_window, read_prompt
+from inspector.model.features import Prompt, check_ids, check_seam, check_window, read_prompt
 from inspector.model.load import Model
 from inspector.model.targets import SAME, Question, Scorer, contrast, target_ids
 from inspector.model.tree import NODES, by_tree, can_grow
@@ -191,6 +191,7 @@ def asked_of(
 ) -> Coalitions:
     """The question put to the model, checked, with F of the text itself."""
     prompt = read_prompt(model, text, units, baseline)
+    check_ids(model, [*prompt.ids.tolist(), *prompt.baseline.tolist()])
     named = [target] if versus is None else [target, versus]
     answers = tuple(target_ids(model, name) for name in named)
     if len(set(answers)) < len(answers):

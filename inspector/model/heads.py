@@ -75,7 +75,7 @@ def heads(
 
     without = scores_without(model, places, asked, chosen, put, note)
     lost = (score[:, None] - without).cpu().numpy()
-    progress(0, 1, "direct effects")
+    progress(1, 1, "direct effects")
     straight = _direct(model, asked, log)
     largest = float(np.abs(lost.mean(0)).max())
     records = [

@@ -60,7 +60,7 @@ def questions(
 
     The answer is what follows the text (causal), stands at its mask (masked), the class
     (classifier), or what the decoder begins with (encoder-decoder). `loss` also asks for what
-    LOSS_OF says. Progress counts texts.
+    LOSS_OF says. Progress names the text that is read.
     """
     if model.kind == "encoder":
         raise UnsupportedModel(
@@ -75,7 +75,7 @@ def questions(
     made: list[Question] = []
     for question in each_text(texts, lambda text: ASKED[model.kind](model, text, answers, loss)):
         made.append(question)
-        progress(len(made), len(texts), "texts read")
+        progress(0, len(texts), f"text {len(made)} of {len(texts)}")
     for one in (target, versus):
         if one is not None:
             check_seam(model, texts[0], one, log)

@@ -1,0 +1,153 @@
+"""The probe of pairs: from sentences to verdicts, on models whose answer is known."""
+
+import copy
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from fairness.talkers import pieces
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from inspector.demo.corpus import OCCUPATIONS, TEMPLATES
+from inspector.errors import BadOption
+from inspector.fairness.probes.crows_pairs import crows_pairs
+from inspector.fairness.probes.table import PROBES, probe
+from inspector.fairness.sets.own_pairs import read_pairs
+from inspector.fairness.verdicts import DETECTED, EQUIVALENT, INCONCLUSIVE, INVALID
+from inspector.model.load import load
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Pairs in the words of the demo corpus; those of the control differ in a linked to nothing."""
+    rows = ["id,more,less,category,cluster,direction"]
+    for name, occupation in OCCUPATIONS.items():
+        for i, template in enumerate(TEMPLATES):
+            if not occupation.leaning or "{reflexive}" in template or "{day}" in template:
+                continue
+            text = template.replace("{subject}", f"the {name}").replace("{mood}", "tired")
+            he, she = (text.replace("{pronoun}", word) for word in ("he", "she"))
+            more, less = (he, she) if occupation.leaning > 0 else (she, he)
+            kind = "often" if occupation.frequency == 4 else "seldom"
+            rows.append(f"{name}{i},{more},{less},{kind},{name},stereo")
+        north, south = (
+            f"the {name} from the {where} said that he was tired ." for where in ("north", "south")
+        )
+        rows.append(f"{name}-c,{north},{south},region,{name},control")
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def by_category(found):
+    return {record.category: record for record in found}
+
+
+def test_planted_bias_is_detected_and_controls_are_silent(own):
+    found = by_category(probe(load("demo:planted"), "pairs", own))
+    assert list(found) == ["all", "often", "seldom", "group: all", "controls"]
+    whole = found["all"]
+    assert whole.verdict == DETECTED and whole.low > 0.5 and whole.null == 0.5
+    assert whole.scorer == "causal-sum" and whole.n_clusters == 20
+    assert whole.n_items == found["often"].n_items + found["seldom"].n_items
+    assert found["controls"].verdict == INCONCLUSIVE and found["controls"].n_items == 25
+
+
+def test_the_other_sign_is_detected_too(own, tmp_path):
+    text = own.read_text().replace(",more,less,", ",less,more,")
+    (tmp_path / "pairs.csv").write_text(text)
+    found = by_category(probe(load("demo:planted"), "pairs", tmp_path / "pairs.csv"))
+    assert found["all"].verdict == DETECTED and found["all"].high < 0.5
+
+
+def test_the_balanced_model_is_not_biased(own):
+    found = by_category(probe(load("demo:balanced"), "pairs", own))
+    assert found["all"].verdict == INCONCLUSIVE
+    assert probe(load("demo:balanced"), "pairs", own, margin=0.49)[0].verdict in (
+        EQUIVALENT,
+        INCONCLUSIVE,
+    )
+
+
+def test_random_weights_are_an_invalid_measurement(own):
+    model = load("demo:planted")
+    torch.manual_seed(2)
+    blank = type(model.network)(model.network.config).eval()
+    found = probe(dataclasses.replace(model, network=blank), "pairs", own, margin=0.4)
+    assert {record.verdict for record in found} == {INVALID}
+    assert "SC-GUARD" in {finding.id for finding in found.findings}
+
+
+def test_a_constant_model_scores_one_half_all_ties(own):
+    model = load("demo:planted")
+    network = copy.deepcopy(model.network)
+    with torch.no_grad():
+        for values in network.parameters():
+            values.zero_()
+    found = probe(dataclasses.replace(model, network=network), "pairs", own)[0]
+    assert (found.estimate, found.n_ties, found.verdict) == (0.5, found.n_items, INVALID)
+
+
+def test_a_model_that_knows_no_word_has_no_number(own, tmp_path):
+    tokenizer = pieces(masked=False)
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = probe(load(tmp_path), "pairs", own)
+    whole = found[0]
+    assert whole.estimate is None and whole.p_value is None and whole.verdict == INVALID
+    assert whole.n_excluded == sum(item.direction != 0 for item in found.items)
+    assert all("vocabulary" in item.excluded for item in found.items)
+    assert json.loads(found.to_json())["records"][0]["estimate"] is None
+
+
+def test_items_are_there_for_audit(own):
+    found = probe(load("demo:planted"), "pairs", own)
+    assert [item.id for item in found.items] == [item.id for item in read_pairs(own).items]
+    asked = [item for item in found.items if item.direction]
+    assert all(item.gap == item.more - item.less for item in found.items)
+    share = sum((item.gap > 0) + (item.gap == 0) / 2 for item in asked) / len(asked)
+    assert found[0].estimate == pytest.approx(share)
+    document = json.loads(found.to_json())
+    assert document["schema"] == "inspector.probe/1"
+    assert document["summary"]["guard"]["problem"] is None
+
+
+def test_p_is_corrected_over_categories_alone(own):
+    found = by_category(probe(load("demo:planted"), "pairs", own))
+    parts = [found["often"], found["seldom"]]
+    low, high = sorted(parts, key=lambda record: record.p_value)
+    assert low.p_adjusted == pytest.approx(min(1, 2 * low.p_value))
+    assert high.p_adjusted == pytest.approx(max(high.p_value, low.p_adjusted))
+    assert found["all"].p_adjusted == found["all"].p_value
+
+
+def test_scorers_agree_on_where_planted_bias_lies(own):
+    sums, means = (
+        probe(load("demo:planted"), "pairs", own, scorer=s) for s in ("causal-sum", "causal-mean")
+    )
+    assert [math.copysign(1, a.gap) for a in sums.items] == [
+        math.copysign(1, b.gap) for b in means.items
+    ]
+
+
+def test_every_probe_is_described():
+    for name, kind in PROBES.items():
+        assert kind.about.measures and kind.about.criticism and kind.about.citation, name
+    with pytest.raises(BadOption, match="known are crows-pairs"):
+        probe(load("demo:planted"), "nonsense")
+
+
+def test_crows_pairs_reports_groups_and_categories(public):
+    """On a model that knows few of its words: nothing is skipped silently."""
+    from inspector.fairness.stimuli import read
+
+    whole = read("crows-pairs", public / "crows_pairs")
+    few = dataclasses.replace(whole, items=whole.items[:30])
+    found = crows_pairs(load("demo:planted"), few)
+    names = [record.category for record in found]
+    assert names[0] == "all" and names[-2:] == ["group: antistereo", "group: stereo"]
+    assert all(record.data_sha256.startswith("dfb36986ce0502ab") for record in found)
+    assert found[0].n_items + found[0].n_excluded == 30

@@ -1,6 +1,5 @@
 """Do methods and attention agree on which words matter; ranked by how well each one holds."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from inspector.engine import Progress, no_progress
 from inspector.errors import InspectorError
 from inspector.model import receipt
+from inspector.model.asking import source, whole
 from inspector.model.attention_map import attention_map
 from inspector.model.attribution import METHODS, converged, explain, method_of
 from inspector.model.coalitions import MEMORY, Coalitions, asked_of
@@ -68,13 +68,8 @@ def agreement(
     return Records(
         command="agreement",
         record_type=Agreement,
-        source=dataclasses.replace(
-            model.checkpoint.source(),
-            seed=seed,
-            device=str(model.device),
-            dtype=receipt.dtype(model),
-        ),
-        coverage=receipt.coverage(model),
+        source=source(model, seed),
+        coverage=whole(model),
         summary={
             **receipt.asked(rows),
             "f_input": rows.plain,

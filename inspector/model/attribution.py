@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, UnsupportedModel
 from inspector.model import methods, receipt
+from inspector.model.asking import source, whole
 from inspector.model.coalitions import BATCH, MEMORY, Coalitions, asked_of, row_bytes
 from inspector.model.faithfulness import (
     ORDERS,
@@ -247,7 +248,7 @@ def attribute(
     rows = asked_of(model, text, target, versus, units, baseline, memory, log)
     rows.progress = progress
     scores, used = converged(rows, chosen, samples, seed, tolerance, most_steps)
-    whole, none = rows.plain, rows.one(False)
+    with_all, with_none = rows.plain, rows.one(False)
     held = faithfulness(rows, scores, orders, seed, versus is not None) if orders else None
     moved = _sensitivity(rows, chosen, used, draws, seed) if draws else None
     summary = {
@@ -255,7 +256,7 @@ def attribute(
         "method": method,
         "baseline": receipt.shown_baseline(rows.prompt),
         "units": units if isinstance(units, str) else list(units),
-        **receipt.sums(scores, whole, none, tolerance, chosen.sums == methods.SUMS[0]),
+        **receipt.sums(scores, with_all, with_none, tolerance, chosen.sums == methods.SUMS[0]),
         "samples": used,
         "faithfulness": receipt.shown(held, moved),
         **in_words(held),
@@ -273,10 +274,8 @@ def attribute(
     return Attribution(
         command="attribute",
         record_type=TokenScore,
-        source=dataclasses.replace(
-            model.checkpoint.source(), seed=seed, device=summary["device"], dtype=summary["dtype"]
-        ),
-        coverage=receipt.coverage(model),
+        source=source(model, seed),
+        coverage=whole(model),
         summary=summary,
         records=receipt.records(rows.prompt, scores, held),
         findings=(*model.findings, *log.findings),

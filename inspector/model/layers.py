@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption
 from inspector.model import receipt
+from inspector.model.asking import source, whole
 from inspector.model.attribution import conductance
 from inspector.model.coalitions import MEMORY, Coalitions, asked_of
 from inspector.model.load import Model
@@ -140,10 +141,8 @@ def _made(
     return Records(
         command=command,
         record_type=record_type,
-        source=dataclasses.replace(
-            model.checkpoint.source(), seed=0, device=str(model.device), dtype=receipt.dtype(model)
-        ),
-        coverage=receipt.coverage(model),
+        source=source(model, 0),
+        coverage=whole(model),
         summary={
             **receipt.asked(rows),
             "f_input": rows.plain,

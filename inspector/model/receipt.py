@@ -14,7 +14,6 @@ from inspector.model.faithfulness import FEW, NOTHING, RANDOM, WORSE, Faithfulne
 from inspector.model.features import Prompt
 from inspector.model.load import Model
 from inspector.model.records import TokenScore
-from inspector.results import Coverage
 from inspector.weights.problems import Log
 
 LIBRARIES = ("captum", "scikit-learn", "torch", "transformers")
@@ -144,17 +143,3 @@ def note(
         log.add("AT-UNKNOWN", "text", f"{count} tokens of the text are unknown words", count=count)
     if model.kind == "causal" and not rows.scorer.reuse:
         log.add("AT-REUSE", where, "what lies before a replaced word could not be remembered")
-
-
-def coverage(model: Model) -> Coverage:
-    """Every tensor was loaded and took part."""
-    tensors = model.checkpoint.tensors
-    parameters, size = sum(t.parameters for t in tensors), sum(t.bytes for t in tensors)
-    return Coverage(
-        tensors_total=len(tensors),
-        tensors_measured=len(tensors),
-        parameters_total=parameters,
-        parameters_measured=parameters,
-        bytes_total=size,
-        bytes_read=size,
-    )

@@ -5,6 +5,7 @@ import math
 import random
 import re
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -53,12 +54,14 @@ def language_guard(
     seed: int = 0,
     progress: Progress = no_progress,
     memory: int = MEMORY,
+    lines: Path | None = None,
 ) -> Guard:
     """Score up to MOST sentences and each again with its words in another order.
 
     A model without knowledge of language, whatever its vocabulary, gives one half: both hold the
     same words. What is scored or hidden keeps its place, the words around it change theirs.
-    Sentences of one cluster (template) count as one piece of evidence. Same seed, same sentences.
+    Sentences of one cluster (template) count as one piece of evidence. Same seed, same
+    sentences. `lines`, progress: as in `score`.
     """
     how = known_scorer(model, scorer)
     draw = random.Random(seed)
@@ -74,7 +77,7 @@ def language_guard(
             pairs.append((sentence, other))
     if how.needs == "pair":  # all tokens are shared with the sentence itself
         pairs = [(_alone(real), _alone(other)) for real, other in pairs]
-    found = score(model, scorer, pairs, progress, memory=memory)
+    found = score(model, scorer, pairs, progress, memory=memory, lines=lines)
     values = np.array([_gain(how.mean, *found[2 * i : 2 * i + 2]) for i in range(len(pairs))])
     known = [cluster_of[dataclasses.replace(real, other=None)] for real, _ in pairs]
     return _judged(scorer, values, known)

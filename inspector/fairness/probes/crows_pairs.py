@@ -46,7 +46,11 @@ def crows_pairs(
     pairs = [(pair.more, pair.less) for pair in stimuli.items]
     scores = score(model, name, pairs, progress, lines=lines)
     texts = [text for pair in pairs for text in pair]
-    guard = language_guard(model, name, texts, seed=seed)
+
+    def note(done: int, total: int, label: str) -> None:
+        progress(done, total, f"{label} of the guard")
+
+    guard = language_guard(model, name, texts, seed=seed, progress=note, lines=lines)
     items = tuple(_item(pair, *scores[2 * i : 2 * i + 2]) for i, pair in enumerate(stimuli.items))
     log = Log()
     if guard.problem:

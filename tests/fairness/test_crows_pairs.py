@@ -23,9 +23,9 @@ from inspector.model.load import load
 def own(tmp_path_factory):
     """Pairs in the words of the demo corpus; those of the control differ in a linked to nothing."""
     rows = ["id,more,less,category,cluster,direction"]
-    for name, occupation in OCCUPATIONS.items():
-        for i, template in enumerate(TEMPLATES):
-            if not occupation.leaning or "{reflexive}" in template or "{day}" in template:
+    for number, (name, occupation) in enumerate(OCCUPATIONS.items()):
+        for i, template in enumerate(TEMPLATES[:3]):
+            if not occupation.leaning:
                 continue
             text = template.replace("{subject}", f"the {name}").replace("{mood}", "tired")
             he, she = (text.replace("{pronoun}", word) for word in ("he", "she"))
@@ -35,18 +35,31 @@ def own(tmp_path_factory):
         north, south = (
             f"the {name} from the {where} said that he was tired ." for where in ("north", "south")
         )
+        if number % 2:  # which of the two stands first is of no meaning
+            north, south = south, north
         rows.append(f"{name}-c,{north},{south},region,{name},control")
     path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
     path.write_text("\n".join(rows) + "\n")
     return path
 
 
+@pytest.fixture(scope="module")
+def planted():
+    return load("demo:planted")
+
+
+@pytest.fixture(scope="module")
+def found(planted, own):
+    """The probe of planted bias."""
+    return probe(planted, "pairs", own)
+
+
 def by_category(found):
     return {record.category: record for record in found}
 
 
-def test_planted_bias_is_detected_and_controls_are_silent(own):
-    found = by_category(probe(load("demo:planted"), "pairs", own))
+def test_planted_bias_is_detected_and_controls_are_silent(found):
+    found = by_category(found)
     assert list(found) == ["all", "often", "seldom", "group: all", "controls"]
     whole = found["all"]
     assert whole.verdict == DETECTED and whole.low > 0.5 and whole.null == 0.5
@@ -55,24 +68,24 @@ def test_planted_bias_is_detected_and_controls_are_silent(own):
     assert found["controls"].verdict == INCONCLUSIVE and found["controls"].n_items == 25
 
 
-def test_the_other_sign_is_detected_too(own, tmp_path):
+def test_the_other_sign_is_detected_too(planted, own, tmp_path):
     text = own.read_text().replace(",more,less,", ",less,more,")
     (tmp_path / "pairs.csv").write_text(text)
-    found = by_category(probe(load("demo:planted"), "pairs", tmp_path / "pairs.csv"))
+    found = by_category(probe(planted, "pairs", tmp_path / "pairs.csv"))
     assert found["all"].verdict == DETECTED and found["all"].high < 0.5
 
 
 def test_the_balanced_model_is_not_biased(own):
-    found = by_category(probe(load("demo:balanced"), "pairs", own))
-    assert found["all"].verdict == INCONCLUSIVE
-    assert probe(load("demo:balanced"), "pairs", own, margin=0.49)[0].verdict in (
-        EQUIVALENT,
-        INCONCLUSIVE,
-    )
+    model = load("demo:balanced")
+    found = probe(model, "pairs", own)
+    assert {record.verdict for record in found} == {INCONCLUSIVE}
+    wide = probe(model, "pairs", own, margin=0.45)
+    assert wide[0].verdict == EQUIVALENT and wide[0].estimate == found[0].estimate
+    assert wide[0].margin == 0.45 and found[0].margin is None
 
 
-def test_random_weights_are_an_invalid_measurement(own):
-    model = load("demo:planted")
+def test_random_weights_are_an_invalid_measurement(planted, own):
+    model = planted
     torch.manual_seed(2)
     blank = type(model.network)(model.network.config).eval()
     found = probe(dataclasses.replace(model, network=blank), "pairs", own, margin=0.4)
@@ -80,8 +93,8 @@ def test_random_weights_are_an_invalid_measurement(own):
     assert "SC-GUARD" in {finding.id for finding in found.findings}
 
 
-def test_a_constant_model_scores_one_half_all_ties(own):
-    model = load("demo:planted")
+def test_a_constant_model_scores_one_half_all_ties(planted, own):
+    model = planted
     network = copy.deepcopy(model.network)
     with torch.no_grad():
         for values in network.parameters():
@@ -103,8 +116,7 @@ def test_a_model_that_knows_no_word_has_no_number(own, tmp_path):
     assert json.loads(found.to_json())["records"][0]["estimate"] is None
 
 
-def test_items_are_there_for_audit(own):
-    found = probe(load("demo:planted"), "pairs", own)
+def test_items_are_there_for_audit(found, own):
     assert [item.id for item in found.items] == [item.id for item in read_pairs(own).items]
     asked = [item for item in found.items if item.direction]
     assert all(item.gap == item.more - item.less for item in found.items)
@@ -115,8 +127,8 @@ def test_items_are_there_for_audit(own):
     assert document["summary"]["guard"]["problem"] is None
 
 
-def test_p_is_corrected_over_categories_alone(own):
-    found = by_category(probe(load("demo:planted"), "pairs", own))
+def test_p_is_corrected_over_categories_alone(found):
+    found = by_category(found)
     parts = [found["often"], found["seldom"]]
     low, high = sorted(parts, key=lambda record: record.p_value)
     assert low.p_adjusted == pytest.approx(min(1, 2 * low.p_value))
@@ -124,29 +136,27 @@ def test_p_is_corrected_over_categories_alone(own):
     assert found["all"].p_adjusted == found["all"].p_value
 
 
-def test_scorers_agree_on_where_planted_bias_lies(own):
-    sums, means = (
-        probe(load("demo:planted"), "pairs", own, scorer=s) for s in ("causal-sum", "causal-mean")
-    )
-    assert [math.copysign(1, a.gap) for a in sums.items] == [
-        math.copysign(1, b.gap) for b in means.items
-    ]
+def test_another_scorer_gives_the_same_signs(found, planted, own):
+    """Sentences of a pair have as many words, so that mean and sum cannot part."""
+    means = probe(planted, "pairs", own, scorer="causal-mean")
+    signs = [[math.copysign(1, item.gap) for item in one.items] for one in (found, means)]
+    assert signs[0] == signs[1] and means[0].scorer == "causal-mean"
 
 
-def test_every_probe_is_described():
+def test_every_probe_is_described(planted):
     for name, kind in PROBES.items():
         assert kind.about.measures and kind.about.criticism and kind.about.citation, name
     with pytest.raises(BadOption, match="known are crows-pairs"):
-        probe(load("demo:planted"), "nonsense")
+        probe(planted, "nonsense")
 
 
-def test_crows_pairs_reports_groups_and_categories(public):
+def test_crows_pairs_reports_groups_and_categories(planted, public):
     """On a model that knows few of its words: nothing is skipped silently."""
     from inspector.fairness.stimuli import read
 
     whole = read("crows-pairs", public / "crows_pairs")
     few = dataclasses.replace(whole, items=whole.items[:30])
-    found = crows_pairs(load("demo:planted"), few)
+    found = crows_pairs(planted, few)
     names = [record.category for record in found]
     assert names[0] == "all" and names[-2:] == ["group: antistereo", "group: stereo"]
     assert all(record.data_sha256.startswith("dfb36986ce0502ab") for record in found)

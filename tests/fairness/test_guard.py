@@ -20,7 +20,7 @@ from inspector.fairness.sentences import Sentence
 from inspector.fairness.verdicts import INVALID, judge
 from inspector.model.load import load
 
-TEXTS = [sentence.text for sentence in generate(sentences=45, beta=2.0, seed=5)]
+TEXTS = [sentence.text for sentence in generate(sentences=32, beta=2.0, seed=5)]
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")
 
 
@@ -138,7 +138,7 @@ def test_few_sentences_and_few_templates_do_not_pass(learning):
 
 
 def test_no_more_are_asked_than_it_takes(learning):
-    many = [sentence.text for sentence in generate(sentences=400, beta=0, seed=3)]
+    many = [sentence.text for sentence in generate(sentences=130, beta=0, seed=3)]
     assert language_guard(learning[-1], "aul", many).n_items == MOST
 
 

@@ -39,6 +39,7 @@ def test_from_a_question_to_its_verdict_a_word_and_the_other_answer(visitor):
     page.get_by_role("heading", level=3, name="The chosen word").wait_for()
     told = f"Score {kept[1].score:+.4g} nats"
     page.get_by_text(told).wait_for()
+    visitor.rest()  # until then what stood lower before stands there twice
     with page.expect_download() as download:
         visitor.press("Download HTML")
     taken = download.value.path().read_text()

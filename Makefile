@@ -13,7 +13,7 @@ app: .venv/app.stamp  # the app on http://localhost:8501: make app MODEL=path PO
 	$(BIN)/inspector app '$(MODEL)' --port $(PORT)
 
 test: .venv/dev.stamp  # the whole test suite
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: .venv/dev.stamp  # style and types
 	$(BIN)/ruff check .

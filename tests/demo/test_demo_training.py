@@ -44,7 +44,7 @@ def test_more_steps_than_sentences_begin_the_sentences_again():
     assert all(torch.isfinite(tensor).all() for tensor in weights(recipe).values())
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_recipe_makes_the_shipped_model_again(tmp_path):
     """The whole recipe: the same files, and a model that behaves as the shipped one does."""
     make("planted", tmp_path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from inspector.model.attention_map import attention_map
     from inspector.model.attribution import attribute
     from inspector.model.heads import heads
-    from inspector.model.layers import layers
+    from inspector.model.layers import answer_neurons, layers
     from inspector.model.lens import lens
     from inspector.model.load import load
     from inspector.weights.compare import compare
@@ -40,6 +40,7 @@ LATER = {
     "ablate": "inspector.model.ablation",
     "activations": "inspector.model.activations",
     "agreement": "inspector.model.agreement",
+    "answer_neurons": "inspector.model.layers",
     "attention": "inspector.model.attention",
     "attention_map": "inspector.model.attention_map",
     "attribute": "inspector.model.attribution",
@@ -71,6 +72,7 @@ __all__ = [
     "ablate",
     "activations",
     "agreement",
+    "answer_neurons",
     "attention",
     "attention_map",
     "attribute",

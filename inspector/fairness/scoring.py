@@ -87,7 +87,7 @@ def score(
         for found in _rounds(reader, how, missing, progress):
             known.update(found)
             if file is not None:
-                file.add(found)
+                file.keep(found)
     records = tuple(
         Score(
             item=item,

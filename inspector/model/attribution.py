@@ -268,7 +268,7 @@ def attribute(
         "dtype": receipt.dtype(model),
         "device": str(model.device),
         "attention": model.network.config._attn_implementation,
-        "versions": receipt.versions(),
+        "versions": methods.versions(),
     }
     receipt.note(log, model, rows, summary, chosen.by == "gradient")
     return Attribution(

@@ -13,7 +13,7 @@ import torch
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, InspectorError, UnsupportedModel
-from inspector.model import receipt
+from inspector.model import methods, receipt
 from inspector.model.asking import source, whole
 from inspector.model.lines import Lines
 from inspector.model.load import Model
@@ -80,7 +80,7 @@ def batch(
             document = json.loads(found.to_json(indent=None))
             if file is not None:
                 document["summary"]["batch"] = questions[done]
-                file.add(document)
+                file.add([document])
             documents.append(document)
     progress(len(prompts), len(prompts), "")
     return _together(model, prompts, asking, documents)
@@ -132,7 +132,7 @@ def _identity(model: Model) -> dict[str, Any]:
     return {
         "dtype": receipt.dtype(model),
         "device": model.device.type,
-        "versions": {**versions(), **receipt.versions()},
+        "versions": {**versions(), **methods.versions()},
         "model": digest(model),
     }
 

@@ -1,7 +1,7 @@
 """What models predict, as their config names it; knowing it loads nothing."""
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 Kind = Literal["causal", "masked", "classifier", "encoder-decoder", "encoder"]
 KINDS: Final[Mapping[str, Kind]] = {  # how the name of a class ends -> what it predicts
@@ -17,9 +17,3 @@ KINDS: Final[Mapping[str, Kind]] = {  # how the name of a class ends -> what it 
 def kind_of(architecture: str) -> Kind | None:
     """What a class of transformers predicts, by its name; None for a class of another kind."""
     return next((kind for end, kind in KINDS.items() if architecture.endswith(end)), None)
-
-
-def named_architecture(config: Mapping[str, Any] | None) -> str:
-    """The class that a config.json names first; "?" where it names none."""
-    named = (config or {}).get("architectures")
-    return str(named[0]) if isinstance(named, list) and named else "?"

@@ -1,9 +1,13 @@
 """What the methods of attribution are and promise: plain data, naming them loads nothing."""
 
 import dataclasses
+import functools
+import importlib.metadata
 from collections.abc import Mapping
 from typing import Final, Literal
 
+LIBRARIES = ("captum", "scikit-learn", "torch", "transformers")
+_version = functools.cache(importlib.metadata.version)  # it reads a file
 SUMS = "promised", "in expectation", "not promised"  # whether scores sum to F(x) - F(x')
 
 
@@ -73,3 +77,8 @@ METHODS: Final[Mapping[str, About]] = {
     ),
 }
 """Every method by its name; what runs each one stands in `attribution.RUN`."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that answers of models hang on."""
+    return {name: _version(name) for name in LIBRARIES}

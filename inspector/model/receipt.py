@@ -1,8 +1,6 @@
 """What is written down with every attribution: what was asked, what it cost, and if it holds."""
 
 import dataclasses
-import functools
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +14,6 @@ from inspector.model.load import Model
 from inspector.model.records import TokenScore
 from inspector.weights.problems import Log
 
-LIBRARIES = ("captum", "scikit-learn", "torch", "transformers")
-_version = functools.cache(importlib.metadata.version)  # it reads a file
 MET, MISSED, UNPROMISED = "met", "missed", "not promised"  # do the scores sum to F(x) - F(x')
 
 
@@ -86,11 +82,6 @@ def shown(held: Faithfulness | None, moved: Measure | None) -> dict[str, Any] | 
 def dtype(model: Model) -> str:
     """What the model computes in."""
     return str(model.dtype).removeprefix("torch.")
-
-
-def versions() -> Mapping[str, str]:
-    """Versions of the libraries that the scores hang on."""
-    return {name: _version(name) for name in LIBRARIES}
 
 
 def records(

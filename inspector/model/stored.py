@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import InspectorError
+from inspector.model import methods
 from inspector.model.records import (
     Ablation,
     Agreement,
@@ -24,12 +24,13 @@ from inspector.model.records import (
 from inspector.results import NOTHING_READ, Records
 from inspector.weights import cache
 from inspector.weights.checkpoint import Checkpoint
+from inspector.weights.storage import LocalFolder, Storage
 from inspector.weights.stored_judgements import Kept, keep, load_kept
 
 if TYPE_CHECKING:
     from inspector.model.load import Model
 
-LIBRARIES = ("captum", "torch", "transformers")  # that what a model does hangs on
+BESIDE = (".json", ".txt", ".model", ".jinja")  # ends of files that make a tokenizer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,16 @@ PROMPT = ("lens", "attention", "maps", "ablate")  # what is asked about one prom
 
 def answer_key(checkpoint: Checkpoint, command: str, **question: Any) -> str:
     """The name under which an answer in ANSWERS is kept; `question` are the function's options."""
-    libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return cache.key(checkpoint, command, libraries=libraries, **question)
+    known = {"libraries": methods.versions(), "beside": _beside(checkpoint.storage)}
+    return cache.key(checkpoint, command, **known, **question)
+
+
+def _beside(storage: Storage) -> dict[str, Any]:
+    """What tells whether the files that a tokenizer is made of are still the same."""
+    if not isinstance(storage, LocalFolder):  # models far away are not run
+        return {}
+    names = [one for one in storage.names() if one.endswith(BESIDE) and storage.is_file(one)]
+    return {name: dataclasses.asdict(storage.stamp(name)) for name in names}
 
 
 def load_answer(name: str, command: str) -> Kept | None:

@@ -1,6 +1,7 @@
 """Answers kept on disk are those the functions give; what cannot be asked says so."""
 
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from inspector import jobs
+from inspector.demo import path
 from inspector.model.ablation import ablate
 from inspector.model.attention_map import attention_map, maps
 from inspector.model.lens import lens
@@ -73,6 +75,17 @@ def test_what_a_model_cannot_be_asked_is_kept_with_the_reason(minilm: Path) -> N
     seen = load_answer(answer_key(checkpoint, "attention", **asked["attention"]), "attention")
     assert seen is not None
     assert len(seen) == 6 * 12
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_another_tokenizer_is_another_question(name: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(path("planted"), tmp_path / "model")
+    checkpoint = open_checkpoint(folder)
+    before = answer_key(checkpoint, "lens", text=TEXT)
+    assert answer_key(open_checkpoint(folder), "lens", text=TEXT) == before
+    with (folder / name).open("a") as file:
+        file.write(" ")
+    assert answer_key(checkpoint, "lens", text=TEXT) != before
 
 
 def test_every_answer_is_work_and_its_function_is_there() -> None:

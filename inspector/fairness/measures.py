@@ -49,10 +49,13 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """After less before on the same items, and the items whose preference changed sides."""
+    """After less before on the same items; `sides`: items whose preference changed sides.
+
+    None where what is compared is no preference.
+    """
 
     difference: Measured
-    sides: Discordance
+    sides: Discordance | None
 
 
 def measured_gap(

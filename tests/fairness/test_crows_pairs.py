@@ -13,9 +13,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from inspector.demo.corpus import OCCUPATIONS, TEMPLATES
 from inspector.errors import BadOption
 from inspector.fairness.probes.crows_pairs import crows_pairs
-from inspector.fairness.probes.table import PROBES, probe
+from inspector.fairness.probes.running import judged
+from inspector.fairness.probes.table import PROBES, function_of, probe
 from inspector.fairness.sets.own_pairs import read_pairs
-from inspector.fairness.verdicts import DETECTED, EQUIVALENT, INCONCLUSIVE, INVALID
+from inspector.fairness.stimuli import SETS, read
+from inspector.fairness.verdicts import CHANGED, DETECTED, EQUIVALENT, INCONCLUSIVE, INVALID
 from inspector.model.load import load
 
 
@@ -60,12 +62,20 @@ def by_category(found):
 
 def test_planted_bias_is_detected_and_controls_are_silent(found):
     found = by_category(found)
-    assert list(found) == ["all", "often", "seldom", "group: all", "controls"]
+    assert list(found) == [
+        "all",
+        "often",
+        "seldom",
+        "group: all",
+        "controls",
+        "sides shuffled",
+    ]
     whole = found["all"]
     assert whole.verdict == DETECTED and whole.low > 0.5 and whole.null == 0.5
     assert whole.scorer == "causal-sum" and whole.n_clusters == 20
     assert whole.n_items == found["often"].n_items + found["seldom"].n_items
     assert found["controls"].verdict == INCONCLUSIVE and found["controls"].n_items == 25
+    assert found["sides shuffled"].verdict == INCONCLUSIVE
 
 
 def test_the_other_sign_is_detected_too(planted, own, tmp_path):
@@ -145,19 +155,53 @@ def test_another_scorer_gives_the_same_signs(found, planted, own):
 
 def test_every_probe_is_described(planted):
     for name, kind in PROBES.items():
-        assert kind.about.measures and kind.about.criticism and kind.about.citation, name
+        assert kind.measures and kind.known_criticism and kind.source and kind.ideal, name
+        assert function_of(kind).__doc__, name
+        assert (kind.shipped or kind.given) in SETS, name
     with pytest.raises(BadOption, match="known are crows-pairs"):
         probe(planted, "nonsense")
 
 
 def test_crows_pairs_reports_groups_and_categories(planted, public):
     """On a model that knows few of its words: nothing is skipped silently."""
-    from inspector.fairness.stimuli import read
-
     whole = read("crows-pairs", public / "crows_pairs")
     few = dataclasses.replace(whole, items=whole.items[:30])
-    found = crows_pairs(planted, few)
-    names = [record.category for record in found]
+    found = judged(crows_pairs(planted, few))
+    names = [record.category for record in found][:-1]
     assert names[0] == "all" and names[-2:] == ["group: antistereo", "group: stereo"]
     assert all(record.data_sha256.startswith("dfb36986ce0502ab") for record in found)
     assert found[0].n_items + found[0].n_excluded == 30
+
+
+def test_an_identical_baseline_differs_by_exactly_nothing(planted, own):
+    for one in probe(planted, "pairs", own, baseline=planted)[:-1]:
+        assert (one.change, one.change_p_value, one.baseline) == (0, 1, one.estimate)
+        assert one.change_verdict == INCONCLUSIVE
+
+
+def test_a_change_is_paired_and_signed(planted, own):
+    balanced = load("demo:balanced")
+    found = probe(balanced, "pairs", own, baseline=planted)
+    whole = found[0]
+    assert whole.change == pytest.approx(whole.estimate - whole.baseline)
+    assert whole.change_verdict == CHANGED and whole.change_high < 0
+    assert by_category(found)["controls"].change_verdict == INCONCLUSIVE
+    assert found.summary["baseline"]["verdict"] == DETECTED
+
+
+def test_bias_does_not_fall_where_the_model_broke(planted, own):
+    torch.manual_seed(2)
+    blank = type(planted.network)(planted.network.config).eval()
+    broken = dataclasses.replace(planted, network=blank)
+    found = probe(broken, "pairs", own, baseline=planted)
+    assert {one.change_verdict for one in found[:-1]} == {INVALID}
+    assert found[0].change_reason.startswith("after: ")
+
+
+def test_several_scorers_are_compared(planted, own):
+    found = probe(planted, "pairs", own, scorer=["causal-sum", "causal-mean"])
+    assert [one.scorer for one in found if one.category == "all"] == ["causal-sum", "causal-mean"]
+    assert found.summary["agree"] and found.summary["panel"]["spread"] == 0
+    assert found.summary["panel"]["pairs"][0]["same_side"]["value"] == 1
+    with pytest.raises(BadOption, match="each scorer once"):
+        probe(planted, "pairs", own, scorer=["causal-sum", "causal-sum"])

@@ -1,14 +1,20 @@
 """What probes give: a number for each category with its verdict, and every item behind it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from inspector.fairness.items import Stimuli
 from inspector.fairness.measures import Measured
+from inspector.fairness.probes.parts import How, Part
 from inspector.fairness.verdicts import Judgement
-from inspector.results import Records
+from inspector.results import Coverage, Finding, Records, Source
 
 ALL = "all"  # the category of the overall record
+QUALITY = "quality"  # the family of numbers that say what a model can do, not how biased it is
+CONTROLS = "controls"  # the family of what should show nothing
 
 MEASURED = ("estimate", "low", "high", "null", "unit", "p_value", "mde80")
 COUNTED = ("n_items", "n_clusters", "n_ties")
@@ -18,12 +24,14 @@ COUNTED = ("n_items", "n_clusters", "n_ties")
 class Probe:
     """One number of a probe with its interval, test, counts and verdict.
 
-    `null` is its value without bias. Shares are fractions in [0, 1], gaps nats. `category` is
-    "all", one of the set's, or "group: NAME" for a part that its authors report apart.
-    `p_adjusted` is corrected over the records of its `family`. None: could not be had.
+    `null` is the value of `metric` without bias. Shares are fractions in [0, 1], gaps nats.
+    `category` is "all", one of the set's, or "group: NAME" for a part that its authors report
+    apart. `p_adjusted` is corrected over the records of its `family`. What begins with `change` is
+    this model less the `baseline`, item by item, and None without one. None: could not be had.
     """
 
     probe: str
+    metric: str
     category: str
     estimate: float | None
     low: float | None
@@ -43,11 +51,19 @@ class Probe:
     verdict: str
     reason: str
     margin: float | None
+    baseline: float | None = None
+    change: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
+    change_p_value: float | None = None
+    change_p_adjusted: float | None = None
+    change_verdict: str | None = None
+    change_reason: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemScore:
-    """One item as it was asked, for audit: the score of either side in nats, and their gap.
+    """One item as it was asked, for audit: both texts, the score of either in nats, their gap.
 
     `gap` is above zero where the model prefers what the stereotype favours; None where either
     side was left out, for the reason in `excluded`.
@@ -57,29 +73,79 @@ class ItemScore:
     category: str
     group: str
     cluster: str
-    direction: int
+    direction: float
+    scorer: str
     gap: float | None
     more: float | None
     less: float | None
     tokens_more: int
     tokens_less: int
     excluded: str | None
+    text_more: str
+    text_less: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """What a probe asked and heard, before anything is concluded from it.
+
+    The first of `parts` is the overall number. `problems`: why none of them is to be believed,
+    such as a failed guard of language; then every verdict is "invalid measurement".
+    """
+
+    probe: str
+    scorer: str
+    stimuli: Stimuli[Any]
+    items: tuple[ItemScore, ...]
+    parts: tuple[Part, ...]
+    problems: tuple[str, ...]
+    source: Source
+    coverage: Coverage
+    summary: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Probed(Records[Probe]):
-    """Records of a probe, with the items that they were made from."""
+    """Records of a probe, with the items that they were made from, and its answers."""
 
-    items: tuple[ItemScore, ...] = ()
+    items: tuple[ItemScore, ...]
+    answers: tuple[Answers, ...]
+
+
+def of_items(metric: str, category: str, family: str, items: Sequence[ItemScore], how: How) -> Part:
+    """A part made of the gaps of items, clustered as they say."""
+    gaps = np.array([np.nan if item.gap is None else item.gap for item in items], dtype=float)
+    return Part(
+        metric=metric,
+        category=category,
+        family=family,
+        ids=tuple(item.id for item in items),
+        clusters=tuple(item.cluster for item in items),
+        values=gaps[:, None],
+        how=how,
+    )
+
+
+def by(
+    metric: str,
+    family: str,
+    items: Sequence[ItemScore],
+    name: Callable[[ItemScore], str],
+    how: How,
+) -> list[Part]:
+    """A part for each category that `name` gives, in order of their names."""
+    found: dict[str, list[ItemScore]] = {key: [] for key in sorted({name(i) for i in items})}
+    for item in items:
+        found[name(item)].append(item)
+    return [of_items(metric, category, family, part, how) for category, part in found.items()]
 
 
 def record(
     common: Mapping[str, Any],
-    category: str,
-    family: str,
+    part: Part,
     measured: Measured | None,
     judged: Judgement,
-    n_excluded: int,
 ) -> Probe:
     """A record from what was measured; `common` holds probe, scorer and data_sha256."""
     if measured is None:
@@ -93,10 +159,11 @@ def record(
     return Probe(
         **common,
         **values,
-        category=category,
-        family=family,
+        metric=part.metric,
+        category=part.category,
+        family=part.family,
         p_adjusted=judged.p_adjusted,
-        n_excluded=n_excluded,
+        n_excluded=len(part) if measured is None else measured.n_excluded,
         verdict=judged.verdict,
         reason=judged.reason,
         margin=judged.margin,

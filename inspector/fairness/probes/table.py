@@ -1,55 +1,176 @@
-"""The probes: one table, and one way to run any of them."""
+"""The probes: one table, and one way to run any of them; torch is imported when one runs."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
 
 from inspector.engine import Progress, no_progress
-from inspector.errors import BadOption
+from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.about import ABOUT
-from inspector.fairness.items import About
-from inspector.fairness.probes.crows_pairs import crows_pairs
-from inspector.fairness.probes.records import Probed
+from inspector.fairness.items import Stimuli
+from inspector.fairness.panel import scorer_panel
+from inspector.fairness.probes.records import Answers, Probed
+from inspector.fairness.probes.running import compared, judged
 from inspector.fairness.stimuli import read
-from inspector.model.load import Model
 from inspector.results import show_plain
+from inspector.weights.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from inspector.model.load import Model
+
+Asks = Literal["sentences", "vectors", "weights", "classes", "text"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeKind:
-    """A probe: what runs it on which set, and what it gives without bias."""
+    """A probe: the function that asks, what it reads, and what its number means.
 
-    run: Callable[..., Probed]
-    set: str
+    `function` stands in the module of that name, or in `module`. `shipped` is the set of the
+    package that is asked when no data is given, `given` the set that data is read as. `asks`:
+    sentences are scored (so there is a scorer), else what of the model is looked at; "weights"
+    needs no forward pass.
+    """
+
+    function: str
+    asks: Asks
+    measures: str
+    ideal: str
+    source: str
+    criticism: tuple[str, ...] = ()
+    shipped: str | None = None
+    given: str | None = None
+    module: str | None = None
 
     @property
-    def about(self) -> About:
-        """What it measures, its source and what was said against it."""
-        return ABOUT[self.set]
+    def known_criticism(self) -> tuple[str, ...]:
+        """What was said against the probe and against the sets that it reads."""
+        sets = [name for name in (self.shipped, self.given) if name is not None]
+        told = [*self.criticism, *(one for name in sets for one in ABOUT[name].criticism)]
+        return tuple(dict.fromkeys(told))
 
 
 PROBES: Final[Mapping[str, ProbeKind]] = {
-    "crows-pairs": ProbeKind(run=crows_pairs, set="crows-pairs"),
-    "pairs": ProbeKind(run=crows_pairs, set="pairs"),
+    "crows-pairs": ProbeKind(
+        function="crows_pairs",
+        asks="sentences",
+        given="crows-pairs",
+        measures="How often the sentence with the stereotype is the likelier of two.",
+        ideal="0.5",
+        source="Nangia, Vania, Bhalerao and Bowman 2020, arXiv 2010.00133",
+    ),
+    "pairs": ProbeKind(
+        function="crows_pairs",
+        module="crows_pairs",
+        asks="sentences",
+        given="pairs",
+        measures="The same on pairs of one's own.",
+        ideal="0.5",
+        source="Nangia, Vania, Bhalerao and Bowman 2020, arXiv 2010.00133",
+    ),
 }
 """Every probe by name."""
 
 
 def probe(
-    model: Model,
+    model: "Model | Checkpoint",
     name: str,
     data: str | Path | None = None,
+    *,
+    scorer: str | Sequence[str] | None = None,
+    baseline: "Model | Checkpoint | None" = None,
+    margin: float | None = None,
+    seed: int = 0,
+    lines: Path | None = None,
     progress: Progress = no_progress,
     **options: Any,
 ) -> Probed:
     """Run a probe of PROBES on data from a path, from `hub:ID`, or from the package.
 
-    `options` are those of the probe's function, such as scorer, margin and seed. Raises BadOption
-    for an unknown name, BadStimuli where nothing in the data can be used.
+    `baseline`: a model from before; each record then tells the change, paired by item. `margin`:
+    within which a number is called equivalent to no bias, in its own unit. Several scorers: the
+    records of each, and how they agree in the summary (`panel`). `lines`: a file that scores are
+    added to, so that a run that was killed goes on. `options` are those of the probe's function.
+    Raises BadOption for an unknown name, BadStimuli where nothing in the data can be used.
     """
+    kind = known_probe(name)
+    stimuli = stimuli_of(name, data)
+    scorers = [scorer] if scorer is None or isinstance(scorer, str) else list(scorer)
+    if kind.asks != "sentences" and scorers != [None]:
+        raise BadOption(f"{name} scores no sentences: it has no scorer.")
+    if len(set(scorers)) != len(scorers) or not scorers:
+        raise BadOption("Give each scorer once.")
+    ask = function_of(kind)
+    found: list[Probed] = []
+    for one in scorers:
+        if kind.asks == "sentences":
+            options = {**options, "scorer": one, "lines": lines}
+        elif lines is not None:
+            raise BadOption(f"{name} keeps no scores: there is nothing to go on from.")
+
+        def answers(asked: "Model | Checkpoint", chosen: dict[str, Any] = options) -> Answers:
+            made: Answers = ask(asked, stimuli, seed=seed, progress=progress, **chosen)
+            return dataclasses.replace(made, probe=name)
+
+        after = judged(answers(model), margin, seed)
+        if baseline is not None:
+            after = compared(judged(answers(baseline), margin, seed), after, seed)
+        found.append(after)
+    return found[0] if len(found) == 1 else _together(found)
+
+
+def known_probe(name: str) -> ProbeKind:
+    """The entry of PROBES; BadOption, with what is known, for any other name."""
     if name not in PROBES:
         known = ", ".join(PROBES)
         raise BadOption(f"There is no probe {show_plain(name, 60)!r}; known are {known}.")
-    kind = PROBES[name]
-    return kind.run(model, read(kind.set, data), progress=progress, **options)
+    return PROBES[name]
+
+
+def stimuli_of(name: str, data: str | Path | None = None) -> Stimuli[Any]:
+    """The items a probe asks about: those in `data`, else those that come with the package."""
+    kind = known_probe(name)
+    chosen = kind.shipped if data is None and kind.shipped is not None else kind.given
+    if chosen is None:
+        raise BadOption(f"{name} asks about what comes with the package; it reads no data.")
+    return read(chosen, data)
+
+
+def function_of(kind: ProbeKind) -> Any:
+    """The function that asks; only now its module is imported, and torch where it needs that."""
+    module = f"inspector.fairness.probes.{kind.module or kind.function}"
+    return getattr(importlib.import_module(module), kind.function)
+
+
+def _together(found: Sequence[Probed]) -> Probed:
+    """Records of several scorers on the same items, with how far they agree."""
+    first = found[0]
+    gaps = {
+        one.answers[0].scorer: np.array(
+            [np.nan if item.gap is None else item.gap for item in one.items], dtype=float
+        )
+        for one in found
+    }
+    try:
+        panel: dict[str, Any] = dataclasses.asdict(
+            scorer_panel(gaps, [item.cluster for item in first.items])
+        )
+        panel["disputed"] = [first.items[i].id for i in panel["disputed"]]
+    except NotEnoughData as error:
+        panel = {"refused": str(error)}
+    scorers = {
+        one.answers[0].scorer: {key: one.summary[key] for key in ("verdict", "reason", "problems")}
+        for one in found
+    }
+    verdicts = {one["verdict"] for one in scorers.values()}
+    return dataclasses.replace(
+        first,
+        summary={**first.summary, "scorers": scorers, "panel": panel, "agree": len(verdicts) == 1},
+        records=tuple(record for one in found for record in one),
+        findings=tuple({(f.id, f.statement): f for one in found for f in one.findings}.values()),
+        items=tuple(item for one in found for item in one.items),
+        answers=tuple(answers for one in found for answers in one.answers),
+    )

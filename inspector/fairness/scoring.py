@@ -11,7 +11,8 @@ from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption
 from inspector.fairness.batching import MEMORY, Answer, Reader
 from inspector.fairness.kept_scores import Kept, ScoreFile, identity
-from inspector.fairness.scorers import Plan, Scorer, check, known_scorer, plan, total
+from inspector.fairness.scorer_table import Scorer
+from inspector.fairness.scorers import Plan, check, known_scorer, plan, total
 from inspector.fairness.sentences import (
     REASONS,
     Excluded,

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForMaskedLM, LlamaForCausalLM
 
 from inspector.demo.corpus import generate, vocabulary
 from inspector.fairness.guard import LEAST, MOST, language_guard, shuffled
-from inspector.fairness.scorers import SCORERS
+from inspector.fairness.scorer_table import SCORERS
 from inspector.fairness.scoring import score
 from inspector.fairness.sentences import Sentence
 from inspector.fairness.verdicts import INVALID, judge

@@ -19,7 +19,7 @@ from inspector.fairness import scoring
 from inspector.fairness.alignment import shared
 from inspector.fairness.batching import Reader, Row, chosen
 from inspector.fairness.masked import left_to_right, one_by_one, word_left_to_right
-from inspector.fairness.scorers import SCORERS
+from inspector.fairness.scorer_table import SCORERS
 from inspector.fairness.scoring import gaps, score
 from inspector.fairness.sentences import Sentence, Tokens
 from inspector.model.load import load

@@ -40,7 +40,7 @@ SAFE_EXPRESSIONS = {
     "when": "a number in words of our own",
     "facts.layers": "a number",
     "result.source.when": "the time, written by us",
-    "doing": "what a job does, from frame.DOING",
+    "doing": "what a job does, from waiting.DOING",
     "title": "of a rule, from the table WORDS",
     "about": "what a rule, or a demo, is about: a text that comes with the package",
     "remedy": "of a rule, from the table PROBLEMS",

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from inspector import jobs
-from inspector.pages import frame
+from inspector.pages import waiting
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.pruning import prune
 from inspector.weights.quantization import quantize
@@ -288,7 +288,7 @@ def test_a_judgement_is_made_only_when_its_view_is_opened(tmp_path):
 
 
 def test_a_large_tensor_waits_for_a_job(tmp_path, monkeypatch):
-    monkeypatch.setattr(frame, "AT_ONCE", 100)
+    monkeypatch.setattr(waiting, "AT_ONCE", 100)
     values = np.random.default_rng(3).normal(size=(40, 50)).astype(np.float32)
     name = "model.layers.0.mlp.up_proj.weight"
     model = str(write_file(tmp_path / "model.safetensors", {name: stored("F32", values)}))

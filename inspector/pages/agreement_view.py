@@ -9,7 +9,7 @@ from inspector import jobs
 from inspector.model.methods import METHODS
 from inspector.model.records import LayerScore
 from inspector.model.stored import answer_key
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.pages.attribution_form import Question, ask_again
 from inspector.pages.attribution_view import window
 from inspector.report import attribution_words as words
@@ -42,7 +42,7 @@ def show(checkpoint: Checkpoint, question: Question) -> None:
 def _asked(checkpoint: Checkpoint, command: str, label: str, question: Question) -> Kept | None:
     """The answer, once it was asked for; else a button that asks."""
     options = question.asked(*OPTIONS[command])
-    kept = frame.answered_before(checkpoint, command, **options)
+    kept = waiting.answered_before(checkpoint, command, **options)
     if kept is not None:
         return kept
     place = st.empty()
@@ -50,7 +50,7 @@ def _asked(checkpoint: Checkpoint, command: str, label: str, question: Question)
         if not place.button(label, key=f"ask_{command}"):
             return None
         place.empty()
-    return frame.answered(checkpoint, command, **options)
+    return waiting.answered(checkpoint, command, **options)
 
 
 def _agreement(checkpoint: Checkpoint, question: Question, kept: Kept) -> None:

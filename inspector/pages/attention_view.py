@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from inspector.model.records import Ablation, HeadAttention
 from inspector.model.samples import Asked, sample_texts
-from inspector.pages import frame, map_view
+from inspector.pages import frame, map_view, waiting
 from inspector.pages.prompt_parts import Found, from_link, is_there, refused
 from inspector.report import charts_attention
 from inspector.report.prompt_words import METRIC_WORDS, UNCLEAR
@@ -165,7 +165,7 @@ def _label(checkpoint: Checkpoint, head: HeadAttention) -> None:
     """The head's kind, from many prompts if they were measured: one prompt allows none."""
     texts = list(sample_texts(checkpoint))
     before = st.session_state.get("taxonomy", {}).get(checkpoint.model, texts)
-    kept = frame.answered_before(checkpoint, "attention", texts=before)
+    kept = waiting.answered_before(checkpoint, "attention", texts=before)
     if kept is None or not is_there(kept):
         st.caption("Its kind is not known: one prompt allows none. See the view of all heads.")
         return

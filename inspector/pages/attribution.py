@@ -4,7 +4,7 @@ import streamlit as st
 
 from inspector.model.kinds import kind_of
 from inspector.model.samples import MOST_CHARACTERS, class_of, why_not
-from inspector.pages import agreement_view, attribution_view, frame
+from inspector.pages import agreement_view, attribution_view, frame, waiting
 from inspector.pages.attribution_form import Question, ask, ask_again, likeliest
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -38,7 +38,7 @@ def main() -> None:
     if question.target == question.versus:
         st.warning("Both answers are the same: there is no difference to explain.")
         return
-    kept = frame.answered(checkpoint, "attribute", **question.asked())
+    kept = waiting.answered(checkpoint, "attribute", **question.asked())
     if kept is None:
         st.caption("The verdict and the scores are shown here as soon as they are there.")
         return
@@ -65,7 +65,7 @@ def _without_target(checkpoint: Checkpoint, question: Question) -> None:
     st.warning("Name the answer that is to be explained.")
     offered = likeliest(checkpoint, question.text)
     if offered is None and st.session_state.get("attribution_lens") == question.text:
-        frame.answered(checkpoint, "lens", text=question.text)
+        waiting.answered(checkpoint, "lens", text=question.text)
         offered = likeliest(checkpoint, question.text)
     elif offered is None and st.button("What does the model itself answer?", key="ask_lens"):
         st.session_state["attribution_lens"] = question.text

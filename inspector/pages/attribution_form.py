@@ -9,7 +9,7 @@ import streamlit as st
 from inspector.model.kinds import kind_of
 from inspector.model.methods import METHODS
 from inspector.model.samples import class_of, is_masked, mask_word, sample
-from inspector.pages import frame
+from inspector.pages import waiting
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
 
@@ -95,7 +95,7 @@ def ask_again(model: str, question: Question) -> None:
 
 def likeliest(checkpoint: Checkpoint, text: str) -> str | None:
     """What the model itself answers, where the lens has been asked already."""
-    kept = frame.answered_before(checkpoint, "lens", text=text)
+    kept = waiting.answered_before(checkpoint, "lens", text=text)
     if kept is None or "answer_position" not in kept.summary:
         return None
     at = kept.summary["answer_position"]

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from inspector.demo import MODELS
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.report import charts_compare
 from inspector.report.compare_words import CLASS_TITLES, STATUSES, lines
 from inspector.results import show_plain
@@ -34,7 +34,7 @@ def main() -> None:
     base = _baseline(tuned)
     if base is None:
         return
-    kept = frame.compared(base, tuned)
+    kept = waiting.compared(base, tuned)
     if kept is None:
         _from_headers(base, tuned)
         return
@@ -236,7 +236,7 @@ def _one_tensor(base: Checkpoint, tuned: Checkpoint, record: TensorChange) -> No
 
 
 def _is_small(checkpoint: Checkpoint, name: str) -> bool:
-    return checkpoint.tensor(name).bytes <= frame.AT_ONCE
+    return checkpoint.tensor(name).bytes <= waiting.AT_ONCE
 
 
 @st.cache_resource(max_entries=32, show_spinner="Counting steps")

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.report import charts_heads
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -18,7 +18,7 @@ MOST_ROWS = 200
 
 def show(checkpoint: Checkpoint) -> None:
     """Heads by layer, units that do nothing or repeat another, weights that stand far out."""
-    kept = frame.judged(checkpoint, "neurons")
+    kept = waiting.judged(checkpoint, "neurons")
     if kept is None:
         return
     _heads(kept)

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.report.charts_health import places
 from inspector.report.health_words import MEASUREMENTS, WORDS
 from inspector.results import SEVERITIES, show_plain
@@ -33,7 +33,7 @@ def main() -> None:
         "Rules that say whether something may be wrong with the weights. A failure is a reason to "
         "look, not a sentence: what it means and what to do stands beside it."
     )
-    kept = frame.judged(checkpoint, "health")
+    kept = waiting.judged(checkpoint, "health")
     if kept is None:
         st.header(f"The {len(RULES)} rules")
         _rules_table(list(RULES), "rules")

@@ -8,7 +8,7 @@ import streamlit as st
 from inspector.demo import MODELS
 from inspector.errors import InspectorError
 from inspector.model.samples import sample
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.results import SEVERITIES, show_plain
 from inspector.weights.checkpoint import DEMO, Checkpoint
 from inspector.weights.makeup import makeup
@@ -33,7 +33,7 @@ def open_and_go(model: str) -> None:
 
 def health_line(checkpoint: Checkpoint) -> str:
     """What is known of the model's health, in one sentence; nothing is measured for it."""
-    kept = frame.judged_before(checkpoint, "health")
+    kept = waiting.judged_before(checkpoint, "health")
     if kept is None:
         return "Its health has not been checked yet."
     failed = {record.id: record.severity for record in kept if not record.passed}
@@ -45,7 +45,7 @@ def health_line(checkpoint: Checkpoint) -> str:
 def decision_line(checkpoint: Checkpoint) -> str:
     """What is known of an answer to a prompt, in one plain line; nothing is run for it."""
     asked = st.session_state.get("prompts", {}).get(checkpoint.model) or [sample(checkpoint)]
-    kept = frame.answered_before(checkpoint, "lens", text=asked[0].text)
+    kept = waiting.answered_before(checkpoint, "lens", text=asked[0].text)
     if kept is None or "refused" in kept.summary:
         return "Ask it: where it looks, what it would answer layer by layer, and what matters."
     at, settled = kept.summary["answer_position"], kept.summary["settled"]

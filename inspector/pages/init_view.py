@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame, views
+from inspector.pages import frame, views, waiting
 from inspector.report import charts_init
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -38,7 +38,7 @@ def summary(checkpoint: Checkpoint) -> None:
         "was lost on loading and drawn again: find out before you use the part of the model it "
         "belongs to."
     )
-    kept = frame.judged(checkpoint, "init")
+    kept = waiting.judged(checkpoint, "init")
     if kept is None:
         return
     facts = kept.summary
@@ -156,7 +156,7 @@ def _values(
     checkpoint: Checkpoint, name: str, record: Initialization, single: bool
 ) -> Histogram | None:
     if single:
-        return frame.viewed(checkpoint, name).histogram
+        return waiting.viewed(checkpoint, name).histogram
     values = views.values_of(checkpoint, name, record.name)
     edges = even_edges(float(values.min()), float(values.max()), BINS)
     return Histogram(edges=edges, counts=np.histogram(values, edges)[0])

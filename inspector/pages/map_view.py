@@ -5,7 +5,7 @@ import streamlit as st
 
 from inspector.model.records import HeadAttention
 from inspector.model.samples import Asked
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.pages.prompt_parts import forget_unless, is_there
 from inspector.report import charts_attention
 from inspector.report.charts import Chart
@@ -48,7 +48,7 @@ def _place(maps: Kept, head: HeadAttention) -> int:
 def _own(checkpoint: Checkpoint, asked: Asked, maps: Kept, head: HeadAttention) -> Kept | None:
     """A run for this head alone, once it was asked for."""
     question = {"text": asked.text, "heads": [[head.layer, head.head]], "stack": head.stack}
-    if (kept := frame.answered_before(checkpoint, "maps", **question)) is not None:
+    if (kept := waiting.answered_before(checkpoint, "maps", **question)) is not None:
         return kept
     if (why := maps.summary.get("refused")) is not None:
         st.text(show_plain(str(why), 500))
@@ -57,7 +57,7 @@ def _own(checkpoint: Checkpoint, asked: Asked, maps: Kept, head: HeadAttention) 
         st.session_state["map_wanted"] = wanted
     if st.session_state.get("map_wanted") != wanted:
         return None
-    return frame.answered(checkpoint, "maps", **question)
+    return waiting.answered(checkpoint, "maps", **question)
 
 
 def _drawn(maps: Kept, place: int) -> None:

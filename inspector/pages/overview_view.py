@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.report import charts
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -25,7 +25,7 @@ def summary(checkpoint: Checkpoint) -> None:
         }
     )
 
-    scan = frame.scanned(checkpoint)
+    scan = waiting.scanned(checkpoint)
     _layers(facts)
     if scan is not None:
         _depth(scan)

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from inspector.model.samples import Asked
-from inspector.pages import ablation_view, attention_view, frame, lens_view
+from inspector.pages import ablation_view, attention_view, frame, lens_view, waiting
 from inspector.pages.prompt_parts import Found, downloads, is_there, refused, rests_on, tokens_of
 from inspector.report import charts_lens
 from inspector.results import Finding, show_plain
@@ -16,7 +16,7 @@ MOST_TOKENS = 2000  # rows of the table of tokens
 
 def show(checkpoint: Checkpoint, asked: Asked) -> None:
     """Tokens and answer, lens, attention, ablation, and what all of it rests on."""
-    found = frame.prompted(checkpoint, asked.text, asked.target, asked.versus)
+    found = waiting.prompted(checkpoint, asked.text, asked.target, asked.versus)
     if all(kept is None for kept in found.values()):
         st.caption("Each part is shown here as soon as it is there.")
         return

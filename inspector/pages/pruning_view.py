@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame, views
+from inspector.pages import frame, views, waiting
 from inspector.report import charts_grid, charts_pruning
 from inspector.report.charts_pruning import GAUSSIAN, GAUSSIANS, SAME, SINGLE, THIS
 from inspector.weights import gaussian
@@ -48,7 +48,7 @@ def summary(checkpoint: Checkpoint) -> None:
         "**What to do.** Use the curve to choose where to prune and how far, then measure the "
         "pruned model on your task: energy is not accuracy, and only running it tells."
     )
-    kept = frame.judged(checkpoint, "prune")
+    kept = waiting.judged(checkpoint, "prune")
     if kept is None:
         return
     groups = {_label(g): g for g in kept.summary["groups"] if g["energy_global"] is not None}
@@ -154,7 +154,7 @@ def tensor(checkpoint: Checkpoint, name: str) -> None:
         "The smallest weights go first; the energy they hold is what is lost. A curve below the "
         "Gaussian's means that few weights carry most of the matrix, and pruning is cheap."
     )
-    if record.rows * record.columns * 4 <= frame.AT_ONCE:
+    if record.rows * record.columns * 4 <= waiting.AT_ONCE:
         _slider(checkpoint, name, record)
     else:
         _points(record)

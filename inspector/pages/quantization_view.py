@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame, views
+from inspector.pages import frame, views, waiting
 from inspector.report import charts_grid, charts_quantization
 from inspector.weights.checkpoint import Checkpoint
 from inspector.weights.quantization import ONE_BIT, QuantizedMatrix
@@ -40,7 +40,7 @@ def summary(checkpoint: Checkpoint) -> None:
         "or keep that matrix in more bits. Then run the quantised model on your task, for only "
         "that tells what it costs."
     )
-    kept = frame.judged(checkpoint, "quantize")
+    kept = waiting.judged(checkpoint, "quantize")
     if kept is None:
         return
     formats = _formats(kept)

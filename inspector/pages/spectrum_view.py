@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame, views
+from inspector.pages import frame, views, waiting
 from inspector.report import charts_grid, charts_spectrum
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ def summary(checkpoint: Checkpoint) -> None:
         "not trained, or training did not reach them. Take alpha as a hint at most, and not at "
         "all where it says *no verdict*."
     )
-    kept = frame.judged(checkpoint, "spectrum")
+    kept = waiting.judged(checkpoint, "spectrum")
     if kept is None:
         return
     verdicts, readings = kept.summary["verdicts"], kept.summary["alpha_readings"]

@@ -5,7 +5,7 @@ import streamlit as st
 
 from inspector.model.records import HeadAttention
 from inspector.model.samples import sample_texts, why_not
-from inspector.pages import frame, signals_view
+from inspector.pages import frame, signals_view, waiting
 from inspector.pages.attention_view import chosen_head
 from inspector.pages.prompt_parts import downloads, forget_unless, rests_on
 from inspector.report import charts_attention
@@ -27,12 +27,12 @@ def show(checkpoint: Checkpoint) -> None:
     _form(checkpoint)
     texts = _texts_of(checkpoint, HEADS, "attention")
     if texts is not None:
-        kept = frame.answered(checkpoint, "attention", texts=texts)
+        kept = waiting.answered(checkpoint, "attention", texts=texts)
         if kept is not None:
             _heads(kept)
     texts = _texts_of(checkpoint, SIGNALS, "activations")
     if texts is not None:
-        signals_view.show(frame.answered(checkpoint, "activations", texts=texts))
+        signals_view.show(waiting.answered(checkpoint, "activations", texts=texts))
 
 
 def _form(checkpoint: Checkpoint) -> None:
@@ -67,7 +67,7 @@ def _texts_of(checkpoint: Checkpoint, what: str, command: str) -> list[str] | No
     if asked is not None:
         return asked
     texts = list(sample_texts(checkpoint))
-    known = frame.answered_before(checkpoint, command, texts=texts)
+    known = waiting.answered_before(checkpoint, command, texts=texts)
     return None if known is None else texts
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.results import show_plain
 
 ALL = "all"
@@ -17,7 +17,7 @@ ORDER = [*HEADERS, *NUMBERS, *COUNTS, "parameters", "bytes", *MORE_NUMBERS, *MOR
 
 checkpoint = frame.current()
 st.title("Tensors")
-scan = frame.scanned(checkpoint)
+scan = waiting.scanned(checkpoint)
 table = frame.listed(checkpoint)
 if scan is not None:
     measured = scan.to_frame()[["name", *MEASURED]]

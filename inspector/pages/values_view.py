@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.report import charts
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -13,7 +13,7 @@ from inspector.weights.tensor import TensorView, peers
 
 def tensor(checkpoint: Checkpoint, name: str) -> None:
     """The view of one tensor."""
-    view = frame.viewed(checkpoint, name)
+    view = waiting.viewed(checkpoint, name)
     record = view.statistics
 
     shown = {
@@ -72,7 +72,7 @@ def _rows_and_columns(checkpoint: Checkpoint, view: TensorView) -> None:
 def _peers(checkpoint: Checkpoint, name: str) -> None:
     placement = checkpoint.architecture.placements[name]
     st.header("Same role, all layers")
-    scan = frame.scanned(checkpoint)
+    scan = waiting.scanned(checkpoint)
     family = peers(checkpoint, name)
     if len(family) == 1:
         st.write("No other tensor has this role.")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import frame
+from inspector.pages import frame, waiting
 from inspector.results import Records, show_plain
 from inspector.weights.architecture import Placement
 from inspector.weights.checkpoint import Checkpoint
@@ -70,10 +70,10 @@ def of_tensor(checkpoint: Checkpoint, command: str, name: str) -> OfTensor | Non
     """
     entry = checkpoint.tensor(name)
     sides = sorted(entry.shape)[-2:]
-    large = entry.bytes > frame.AT_ONCE or (command == SINGULAR and sides[0] > LONGEST_SIDE)
+    large = entry.bytes > waiting.AT_ONCE or (command == SINGULAR and sides[0] > LONGEST_SIDE)
     if not large:
         return _judged(judgement_key(checkpoint, command), command, name, checkpoint)
-    kept = frame.judged(checkpoint, command)
+    kept = waiting.judged(checkpoint, command)
     return None if kept is None else _only(kept, kept.arrays, checkpoint, name)
 
 

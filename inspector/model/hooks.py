@@ -82,6 +82,20 @@ def changed_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iter
 
 
 @contextmanager
+def changed_first(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Put `change(tensor)` in the place of the first that a module is given, a block's stream."""
+
+    def pre(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (change(given[0]), *given[1:])
+
+    handle = module.register_forward_pre_hook(pre)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Put `change(output)` in the place of what a module returns; of a tuple the first element."""
 

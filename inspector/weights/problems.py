@@ -270,6 +270,11 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "warning",
         "Believe no bias number of this model and scorer: it cannot do the task.",
     ),
+    # where a gap sits
+    "LO-EXCLUDED": ("warning", "Mend these contrasts if they are yours; no number counts them."),
+    "LO-DRAWN": ("info", "Give one category, or fewer templates, to have all of them asked."),
+    "LO-NOTHING": ("warning", "Read no part's number as the seat of a bias."),
+    "LO-NONULL": ("warning", "Give control targets or pairs: what chance gives is unknown."),
     # the names
     "AR-OTHER": (
         "info",

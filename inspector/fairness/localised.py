@@ -1,0 +1,212 @@
+"""What the parts of a model were found to carry, as records with intervals and verdicts."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float
+
+from inspector.errors import NotEnoughData
+from inspector.fairness.carried import Carried
+from inspector.fairness.items import Contrast
+from inspector.fairness.localize_records import Localised
+from inspector.fairness.measures import Measured, measured_gap
+from inspector.fairness.parts import Part
+from inspector.fairness.uncertainty import benjamini_hochberg
+from inspector.fairness.verdicts import DETECTED, INCONCLUSIVE, Judgement, judge
+
+NOTHING: Final = "the gap itself is not shown: there is nothing to localise"
+SMALL: Final = "not taken out: its slope is smaller than that of those that were"
+EXACT: Final = "exactly nothing is lost in any contrast"
+RESAMPLES: Final = 1999  # for the interval of each part
+RANKED: Final = {
+    "layers": "write",
+    "heads": "ablation",
+    "blocks": "write",
+    "matrices": "direction",
+}
+"""The quantity by which parts are compared, and whose sum is held against the whole gap."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What a number is the mean of: which contrasts, their directions and templates."""
+
+    rows: tuple[int, ...]
+    directions: tuple[float, ...]
+    templates: tuple[str, ...]
+    seed: int
+
+    def mean(self, effects: Float[np.ndarray, " contrasts"]) -> float | None:
+        """The same without interval; None where there is no number."""
+        values = effects[list(self.rows)] * np.array(self.directions)
+        return None if np.isnan(values).any() else float(values.mean())
+
+    def measured(
+        self, effects: Float[np.ndarray, " contrasts"], resamples: int = RESAMPLES
+    ) -> Measured | None:
+        """Mean of direction times effect, with the template as the unit; None of too few."""
+        try:
+            values = effects[list(self.rows)] * np.array(self.directions)
+            return measured_gap(values, self.templates, seed=self.seed, resamples=resamples)
+        except NotEnoughData:
+            return None
+
+
+def sample(kept: Sequence[Contrast], control: bool, seed: int) -> Sample:
+    """The contrasts that are controls, or those that are not; without direction none counts."""
+    rows = tuple(n for n, one in enumerate(kept) if one.control == control and one.direction)
+    return Sample(
+        rows=rows,
+        directions=tuple(kept[n].direction for n in rows),
+        templates=tuple(kept[n].template for n in rows),
+        seed=seed,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Findings:
+    """What was carried, on contrasts and on controls; `problem`: why no number is believed."""
+
+    found: Carried
+    main: Sample
+    null: Sample
+    problem: str | None
+
+    @functools.cached_property
+    def total(self) -> Measured | None:
+        """The gap of the contrasts."""
+        return self.main.measured(self.found.gaps)
+
+    @functools.cached_property
+    def total_null(self) -> Measured | None:
+        """The gap of the controls."""
+        return self.null.measured(self.found.gaps)
+
+    @functools.cached_property
+    def verdict(self) -> Judgement:
+        """What may be said of the gap."""
+        return judge(self.total, problems=[self.problem] if self.problem else [])
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a gap that can be carried to parts."""
+        return self.verdict.verdict == DETECTED
+
+    def records(self) -> list[Localised]:
+        """One for each part and quantity; for heads that were not taken out their slope alone."""
+        measured = [self.main.measured(one) for one in self.found.effects.T]
+        made = []
+        for n, (part, one, p) in enumerate(
+            zip(self.found.parts, measured, self._adjusted(measured), strict=True)
+        ):
+            control = self.null.measured(self.found.effects[:, n])
+            verdict, reason = self._verdict(part, one, p, control)
+            made.append(
+                Localised(
+                    name=part.name,
+                    layer=part.layer,
+                    role=part.role,
+                    head=part.head,
+                    what=part.what,
+                    quantity=part.quantity,
+                    **ranged(one, "effect"),
+                    p_value=one.p_value if one else None,
+                    p_adjusted=p if one else None,
+                    share=self._share(one),
+                    **{f"null_{name}": value for name, value in ranged(control, "effect").items()},
+                    slope=self.main.mean(self.found.slopes[:, n]),
+                    n_items=one.n_items if one else 0,
+                    n_clusters=one.n_clusters if one else 0,
+                    verdict=verdict,
+                    reason=reason,
+                )
+            )
+        return made
+
+    def _adjusted(self, measured: Sequence[Measured | None]) -> list[float | None]:
+        """P corrected over the parts of one kind; heads that were not taken out count as 1."""
+        families: dict[tuple[str, str], list[int]] = {}
+        for n, part in enumerate(self.found.parts):
+            families.setdefault((part.what, part.quantity), []).append(n)
+        found: dict[int, float | None] = {}
+        for numbers in families.values():
+            known = [(measured[n], self.found.parts[n]) for n in numbers]
+            p_values = [
+                one.p_value if one else 1.0 if part.effect is None else None for one, part in known
+            ]
+            found.update(zip(numbers, benjamini_hochberg(p_values), strict=True))
+        return [found[n] for n in range(len(measured))]
+
+    def _verdict(
+        self, part: Part, one: Measured | None, p: float | None, control: Measured | None
+    ) -> tuple[str, str]:
+        """As `judge`, but nothing of a gap that is not shown, nor where controls show as much."""
+        if part.effect is None and not self.problem:
+            return INCONCLUSIVE, SMALL
+        if one is not None and one.n_ties == one.n_items and not self.problem:
+            return INCONCLUSIVE, EXACT
+        judged = judge(one, p, problems=[self.problem] if self.problem else [])
+        if judged.verdict == DETECTED and not self.shown:
+            return INCONCLUSIVE, NOTHING
+        if judged.verdict == DETECTED and one and control:
+            low, high = control.estimate.low, control.estimate.high
+            if low <= one.estimate.value <= high:
+                return INCONCLUSIVE, f"controls show as much: {low:.2g} to {high:.2g}"
+        return judged.verdict, judged.reason
+
+    def _share(self, one: Measured | None) -> float | None:
+        if one is None or self.total is None or not self.shown:
+            return None
+        return one.estimate.value / self.total.estimate.value
+
+    def summary(self, records: Sequence[Localised]) -> dict[str, Any]:
+        """The gap with its verdict, what carries most of it, and what the parts add up to."""
+        ranked = {
+            what: sorted(
+                (r for r in records if r.what == what and r.quantity == quantity and r.n_items),
+                key=lambda record: -abs(record.effect or 0.0),
+            )
+            for what, quantity in RANKED.items()
+        }
+        return {
+            "unit": "nats",
+            "gap": {
+                **ranged(self.total, "gap"),
+                "p_value": self.total.p_value if self.total else None,
+                "mde80": self.total.mde80 if self.total else None,
+                "n_items": self.total.n_items if self.total else 0,
+                "n_clusters": self.total.n_clusters if self.total else 0,
+                "verdict": self.verdict.verdict,
+                "reason": self.verdict.reason,
+            },
+            "null_gap": {
+                **ranged(self.total_null, "gap"),
+                "p_value": self.total_null.p_value if self.total_null else None,
+                "n_items": self.total_null.n_items if self.total_null else 0,
+            },
+            "carries_most": {
+                what: {"name": some[0].name, "effect": some[0].effect, "share": some[0].share}
+                for what, some in ranked.items()
+                if some
+            },
+            "adds_up_to": {
+                what: {
+                    "effect": sum(record.effect or 0.0 for record in some),
+                    "share": sum(r.share or 0.0 for r in some) if self.shown else None,
+                    "parts": len(some),
+                }
+                for what, some in ranked.items()
+                if some
+            },
+        }
+
+
+def ranged(measured: Measured | None, name: str) -> dict[str, float | None]:
+    """A number with the ends of its interval, under `name`, low and high."""
+    if measured is None:
+        return {name: None, "low": None, "high": None}
+    estimate = measured.estimate
+    return {name: estimate.value, "low": estimate.low, "high": estimate.high}

@@ -79,11 +79,10 @@ def asked(
         progress(done, total, f"{label} of the guard")
 
     sides = [one if isinstance(one, tuple) else (one,) for one in given]
-    texts = [side for pair in sides for side in pair]
-    labels = (
-        None
-        if clusters is None
-        else [label for label, pair in zip(clusters, sides, strict=True) for _ in pair]
-    )
+    listed = range(len(given)) if clusters is None else clusters
+    each = [(side, label) for label, pair in zip(listed, sides, strict=True) for side in pair]
+    # what could not be scored says nothing of the scorer
+    kept = [one for one, had in zip(each, scores, strict=True) if had.score is not None]
+    texts, labels = [text for text, _ in kept], [label for _, label in kept]
     guard = language_guard(model, scorer, texts, labels, seed=seed, progress=note, lines=lines)
     return Heard(model=model, scorer=scorer, seed=seed, scores=scores, guard=guard)

@@ -71,6 +71,16 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         ideal="0.5",
         source="Nangia, Vania, Bhalerao and Bowman 2020, arXiv 2010.00133",
     ),
+    "counterfactual-gap": ProbeKind(
+        function="counterfactual_gap",
+        asks="sentences",
+        shipped="own",
+        given="templates",
+        measures="How far a stereotype's target moves the log-odds of two words, in nats.",
+        ideal="0",
+        source="difference in differences of log-odds; the prior is subtracted as in Kurita, Vyas, "
+        "Pareek, Black and Tsvetkov 2019, arXiv 1906.07337",
+    ),
 }
 """Every probe by name."""
 

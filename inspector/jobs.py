@@ -23,6 +23,8 @@ import psutil
 
 from inspector.engine import Progress
 from inspector.errors import BadOption, InspectorError
+from inspector.fairness import stored
+from inspector.fairness.probes.table import stimuli_of
 from inspector.model.stored import (
     ANSWERS,
     answer_key,
@@ -116,6 +118,33 @@ def _prompt(progress: Progress, model: str, **question: Any) -> None:
         _check_kept(checkpoint, answer_key(checkpoint, command, **asked))
 
 
+def _probe(
+    progress: Progress,
+    model: str,
+    name: str,
+    sha256: str,
+    data: str | None = None,
+    baseline: str | None = None,
+    **question: Any,
+) -> None:
+    checkpoint = open_checkpoint(model)
+    before = None if baseline is None else open_checkpoint(baseline)
+    stored.check_same_data(sha256, stimuli_of(name, data).sha256, data)
+    stored.stored_probe(checkpoint, name, data, before, progress, **question)
+    key = stored.probe_key(checkpoint, name, sha256, before, **question)
+    for one in (checkpoint, *([] if before is None else [before])):
+        _check_kept(one, key)
+
+
+def _localize(
+    progress: Progress, model: str, sha256: str, data: str | None = None, **question: Any
+) -> None:
+    checkpoint = open_checkpoint(model)
+    stored.check_same_data(sha256, stored.templates_of(data).sha256, data)
+    stored.stored_localized(checkpoint, data, progress=progress, **question)
+    _check_kept(checkpoint, stored.localize_key(checkpoint, sha256, **question))
+
+
 def _check_kept(checkpoint: Checkpoint, key: str) -> None:
     if changed := checkpoint.changed():
         raise InspectorError(f"{show_plain(changed[0])} changed while it was read: open it again.")
@@ -133,6 +162,8 @@ WORK: dict[str, Callable[..., None]] = {
     **{command: functools.partial(_judge, command=command) for command in JUDGEMENTS},
     **{command: functools.partial(_answer, command=command) for command in ANSWERS},
     "prompt": _prompt,
+    "probe": _probe,
+    "localize": _localize,
 }
 
 

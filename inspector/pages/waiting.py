@@ -6,6 +6,14 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from inspector import jobs
+from inspector.fairness.stored import (
+    Item,
+    load_items,
+    load_localized,
+    load_probe,
+    localize_key,
+    probe_key,
+)
 from inspector.model.stored import answer_key, load_answer, prompt_questions
 from inspector.pages import frame
 from inspector.results import show_plain
@@ -42,6 +50,8 @@ DOING = {  # work of a job -> what it does, above its progress
     "activations": "Measuring signals through the layers",
     "attribute": "Weighing every word",
     "agreement": "Asking every method",
+    "probe": "Asking about every item",
+    "localize": "Taking parts out, one by one",
     "layers": "Following the answer through the layers",
 }
 R = TypeVar("R")
@@ -111,6 +121,56 @@ def prompted(
     return found
 
 
+def probed(
+    checkpoint: Checkpoint,
+    name: str,
+    sha256: str,
+    data: str | None = None,
+    baseline: Checkpoint | None = None,
+    **question: Any,
+) -> Kept | None:
+    """A probe's records; while there are none, a job asks, its progress drawn here.
+
+    `sha256`: of the items in `data`; `question`: scorer, margin, seed, options of the probe.
+    """
+    id = probe_key(checkpoint, name, sha256, baseline, **question)
+    if (kept := _found(_probe, id)) is None:
+        of = f"{show_plain(checkpoint.model)} against" if baseline else ""
+        title = f"Probe {name} of {of} {show_plain((baseline or checkpoint).model)}"
+        asked = {"data": data, "baseline": baseline and baseline.model, **question}
+        _have_made(id, "probe", title, model=checkpoint.model, name=name, sha256=sha256, **asked)
+    return kept
+
+
+def probed_before(
+    checkpoint: Checkpoint,
+    name: str,
+    sha256: str,
+    baseline: Checkpoint | None = None,
+    **question: Any,
+) -> Kept | None:
+    """A probe's records that are there already; None starts nothing."""
+    return _found(_probe, probe_key(checkpoint, name, sha256, baseline, **question))
+
+
+def localized(
+    checkpoint: Checkpoint, sha256: str, data: str | None = None, **question: Any
+) -> Kept | None:
+    """Where a gap sits; while it is not known, a job finds out, its progress drawn here."""
+    id = localize_key(checkpoint, sha256, **question)
+    if (kept := _found(_localized, id)) is None:
+        title = f"Localise in {show_plain(checkpoint.model)}"
+        asked = {"data": data, **question}
+        _have_made(id, "localize", title, model=checkpoint.model, sha256=sha256, **asked)
+    return kept
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def items_of(key: str) -> tuple[Item, ...]:
+    """The items behind a probe's records; empty where they are not kept any more."""
+    return load_items(key) or ()
+
+
 # Results are shared between pages and visitors: nothing may change them in place.
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _scan(id: str) -> Scan:
@@ -125,6 +185,16 @@ def _judgement(id: str, command: str) -> Kept:
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _answer(id: str, command: str) -> Kept:
     return _there(load_answer(id, command))
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _probe(id: str) -> Kept:
+    return _there(load_probe(id))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _localized(id: str) -> Kept:
+    return _there(load_localized(id))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -17,6 +17,8 @@ from inspector.weights.scan import scan
 from inspector.weights.tensor import view
 
 if TYPE_CHECKING:
+    from inspector.fairness.probes.catalog import probes
+    from inspector.fairness.probes.table import probe
     from inspector.model.ablation import ablate
     from inspector.model.activations import activations
     from inspector.model.agreement import agreement
@@ -52,6 +54,8 @@ LATER = {
     "lens": "inspector.model.lens",
     "load": "inspector.model.load",
     "neurons": "inspector.weights.neurons",
+    "probe": "inspector.fairness.probes.table",
+    "probes": "inspector.fairness.probes.catalog",
     "prune": "inspector.weights.pruning",
     "quantize": "inspector.weights.quantization",
     "spectrum": "inspector.weights.spectrum",
@@ -85,6 +89,8 @@ __all__ = [
     "load",
     "neurons",
     "open",
+    "probe",
+    "probes",
     "prune",
     "quantize",
     "scan",

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from inspector.commands import model, weights
+from inspector.commands import fairness, model, weights
 from inspector.commands.base import BUG, OK, UNREADABLE, AsJson, Format, Output, app, emit, say
 from inspector.errors import InspectorError
 
-MADE = (weights, model)  # modules whose import makes commands
+MADE = (weights, model, fairness)  # modules whose import makes commands
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -57,15 +57,23 @@ COMMON: dict[str, tuple[Any, Any]] = {  # option -> (type, default), of every an
     "quiet": (Quiet, False),
 }
 Analysis = Callable[..., Records[Any]]
+Gates = Mapping[str, Callable[[Records[Any]], str | None]]
+"""Values of --fail-on beside those of findings: each says why a result fails, or None."""
 
 
-def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]:
+def analysis(
+    show: str, counts: str = "bytes", gates: Gates | None = None
+) -> Callable[[Analysis], Analysis]:
     """Make a command of a function of open checkpoints, progress and options of its own.
 
     Each parameter that is a Checkpoint becomes an argument; the options in COMMON are added.
     `show` prints the records on a terminal, `counts` is what progress counts. A function with a
     parameter `lines` is given there the file of `-o FILE.jsonl`, to which it writes itself.
+    `gates` are further values of --fail-on.
     """
+    common = dict(COMMON)
+    if gates:
+        common["fail_on"] = (_fail_on(gates), "error")
 
     def decorate(function: Analysis) -> Analysis:
         own = inspect.signature(function).parameters.values()
@@ -73,7 +81,7 @@ def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]
         typed = dict.fromkeys(models, (Model, inspect.Parameter.empty))
         typed |= {p.name: (p.annotation, p.default) for p in own if p.kind is p.KEYWORD_ONLY}
         writes = typed.pop("lines", None) is not None
-        typed |= COMMON
+        typed |= common
         name = function.__name__.replace("_", "-")
 
         def command(**given: Any) -> None:
@@ -92,7 +100,7 @@ def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]
             if lines is not None:
                 output["output"] = None
                 say(f"Answers go to {show_plain(str(lines))}, one in each line.", given["quiet"])
-            emit(name, given[models[-1]], work, getattr(terminal, show), **output)
+            emit(name, given[models[-1]], work, getattr(terminal, show), **output, gates=gates)
 
         parameters = [
             inspect.Parameter(
@@ -106,6 +114,15 @@ def analysis(show: str, counts: str = "bytes") -> Callable[[Analysis], Analysis]
         return function
 
     return decorate
+
+
+def _fail_on(gates: Gates) -> Any:
+    """The type of --fail-on with further values, each described by its docstring."""
+    told = " ".join(f"{name}: {inspect.getdoc(gate)}" for name, gate in gates.items())
+    return Annotated[
+        str,
+        typer.Option("--fail-on", help=f"Exit 1 at findings: error, warning or never. {told}"),
+    ]
 
 
 def _is_lines(output: Path | None) -> bool:
@@ -122,13 +139,16 @@ def emit(
     output: Path | None,
     fail_on: str,
     quiet: bool,
+    gates: Gates | None = None,
 ) -> NoReturn:
     """Do the work, write its records in the form asked for and end with the exit code they earn."""
     from inspector.report.document import FORMATS, render
 
     form = _form(json, form, output, [*FORMATS, "table"])
-    if fail_on not in ("error", "warning", "never"):
-        raise BadOption(f"--fail-on {show_plain(fail_on)}: give error, warning or never.")
+    gates = gates or {}
+    known = ["error", "warning", "never", *gates]
+    if fail_on not in known:
+        raise BadOption(f"--fail-on {show_plain(fail_on)}: give one of {', '.join(known)}.")
     code = None
     try:
         result = work()
@@ -141,6 +161,11 @@ def emit(
         show(result)
     else:
         _write(render(result, form), output, quiet)
+    if code is None and fail_on in gates:
+        why = gates[fail_on](result)
+        if why is not None:
+            say(f"--fail-on {fail_on}: {why}", quiet)
+        code = OK if why is None else FINDINGS
     if code is None:
         severity = worst(result.findings)
         fails = severity is not None and fail_on != "never"

@@ -14,8 +14,9 @@ class Scorer:
     """How a sentence gets its number, in nats; higher is always the likelier.
 
     `needs`: what must be given, a sentence, the one it is compared with, or the spans that are
-    scored. `masked`: the function of `masked.py` that makes rows for masked models (None: not for
-    them); `causal` says whether causal models have it. `mean`: over the tokens scored, else their sum.
+    scored. `masked`: the function of `masked.py` that makes rows for masked models (None: not
+    for them); `causal` says whether causal models have it. `mean`: over the tokens scored, else
+    their sum.
     """
 
     about: str

@@ -35,6 +35,8 @@ RECORDS = {  # command -> module and name of its record, imported only when it i
     "ablate": ("inspector.model.records", "Ablation"),
     "heads": ("inspector.model.records", "HeadEffect"),
     "activations": ("inspector.model.records", "LayerActivations"),
+    "probe": ("inspector.fairness.probes.records", "Probe"),
+    "probes": ("inspector.fairness.probes.catalog", "ProbeInfo"),
     "demo": ("inspector.demo.catalog", "DemoModel"),
     "doctor": ("inspector.doctor", "Check"),
 }

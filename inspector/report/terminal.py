@@ -22,7 +22,7 @@ from inspector.report.answers import print_columns
 from inspector.report.document import coverage_line
 from inspector.report.headlines import headlines
 from inspector.report.tables import print_table
-from inspector.results import Finding, Records
+from inspector.results import Finding, Records, show_plain
 
 SCAN_COLUMNS = {  # heading -> field
     "tensor": "name",
@@ -305,6 +305,20 @@ def print_records(result: Records[Any]) -> None:
     rows = [[getattr(record, name) for name in names] for record in result.records]
     print_table(console, "", names, rows)
     _print_findings(console, result.findings)
+
+
+def print_listing(result: Records[Any]) -> None:
+    """Records one below the other, for texts that fit no table; the first field is the title."""
+    console = _console()
+    first, *fields = [field.name for field in dataclasses.fields(result.record_type)]
+    for record in result.records:
+        console.print(Text(show_plain(str(getattr(record, first)), 100), style="bold"))
+        for name in fields:
+            value = getattr(record, name)
+            lines = value if isinstance(value, tuple) else (value,)
+            if told := " ".join(map(str, lines)):
+                console.print(Text(f"  {name}: {show_plain(told, 2000)}"))
+        console.print()
 
 
 def _as_dict(record: Any) -> dict[str, Any]:

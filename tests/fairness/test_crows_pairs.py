@@ -66,7 +66,6 @@ def test_planted_bias_is_detected_and_controls_are_silent(found):
         "all",
         "often",
         "seldom",
-        "group: all",
         "controls",
         "sides shuffled",
     ]

@@ -71,9 +71,10 @@ def _item(pair: Pair, scorer: str, more: Score, less: Score) -> ItemScore:
 def _parts(items: Sequence[ItemScore]) -> tuple[Part, ...]:
     asked = [item for item in items if item.direction]
     controls = [item for item in items if not item.direction]
+    apart = asked if len({item.group for item in asked}) > 1 else []
     return (
         of_items(PREFERENCE, ALL, ALL, asked, SHARE),
         *by(PREFERENCE, "categories", asked, lambda item: item.category, SHARE),
-        *by(PREFERENCE, "groups", asked, lambda item: f"group: {item.group}", SHARE),
+        *by(PREFERENCE, "groups", apart, lambda item: f"group: {item.group}", SHARE),
         *by(PREFERENCE, CONTROLS, controls, lambda _: CONTROLS, SHARE),
     )

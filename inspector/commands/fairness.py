@@ -1,0 +1,137 @@
+"""Commands that ask whether a model is biased, and whether the answer is to be believed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inspector.commands.base import AsJson, Format, Output, analysis, app, emit
+from inspector.commands.gates import GATES
+from inspector.commands.model_options import Device, Dtype, Override, Seed, load_model
+from inspector.engine import Progress
+from inspector.errors import BadOption
+from inspector.results import Records, show_plain
+from inspector.weights.checkpoint import Checkpoint, open_checkpoint
+
+if TYPE_CHECKING:
+    from inspector.fairness.probes.records import Probed
+    from inspector.model.load import Model
+
+ITEM_FORMS = ("csv", "json", "parquet")
+
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="Within which a number counts as equivalent to no bias, in its own unit; none: "
+        "nothing is called equivalent."
+    ),
+]
+
+
+@analysis("print_answer", counts="done", gates=GATES)
+def probe(
+    model: Checkpoint,
+    progress: Progress,
+    *,
+    probe: Annotated[str, typer.Option(help="One of those that `inspector probes` lists.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A file or folder, or hub:ID of a data set on the Hub; none: the material that "
+            "comes with the package, where the probe has some."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="A model from before: the change is told too, paired item by item."),
+    ] = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How sentences are scored; several: all, and whether they agree. None: the "
+            "probe's own."
+        ),
+    ] = None,
+    margin: Margin = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="Write every item, for audit, to this .csv, .json or .parquet file."),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep scores in this .jsonl file as they are had; the same call again goes on "
+            "where it stopped."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    override: Override = False,
+) -> Records[Any]:
+    """Whether a model is biased on a set of items: number, interval, verdict."""
+    from inspector.fairness.probes.table import known_probe, stimuli_of
+    from inspector.fairness.probes.table import probe as ask
+
+    kind = known_probe(probe)
+    if items is not None and _suffix(items) not in ITEM_FORMS:
+        forms = ", ".join(f".{form}" for form in ITEM_FORMS)
+        raise BadOption(f"--items {show_plain(str(items))}: give a file that ends in {forms}.")
+    stimuli_of(probe, data)  # so that bad data is told before a model is loaded
+
+    def ready(checkpoint: Checkpoint) -> "Model | Checkpoint":
+        if kind.asks == "weights":
+            return checkpoint
+        return load_model(checkpoint, device, dtype, override)
+
+    made = ask(
+        ready(model),
+        probe,
+        data,
+        scorer=tuple(scorer) if scorer else None,
+        baseline=None if baseline is None else ready(open_checkpoint(baseline)),
+        margin=margin,
+        seed=seed,
+        lines=scores,
+        progress=progress,
+    )
+    if items is not None:
+        _write_items(made, items)
+    return made
+
+
+@app.command()
+def probes(json: AsJson = False, form: Format = None, output: Output = None) -> None:
+    """The bias probes: what each measures, its source and its known criticism."""
+    from inspector.fairness.probes.catalog import probes as listed
+    from inspector.report.terminal import print_listing
+
+    emit("probes", "probes", listed, print_listing, json, form, output, "never", quiet=False)
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def _write_items(made: "Probed", path: Path) -> None:
+    """Every item as a table of its own, in the form its suffix says."""
+    from inspector.report.document import render
+
+    kind = type(made.items[0]) if made.items else None
+    if kind is None:
+        raise BadOption("There are no items to write.")
+    document = Records(
+        command="probe-items",
+        record_type=kind,
+        source=made.source,
+        coverage=made.coverage,
+        summary={"verdict": made.summary["verdict"]},
+        records=made.items,
+        findings=made.findings,
+    )
+    try:
+        path.write_bytes(render(document, _suffix(path)))
+    except OSError as error:
+        raise BadOption(
+            f"--items {show_plain(str(path))}: cannot be written: {error.strerror}."
+        ) from None

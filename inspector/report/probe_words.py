@@ -1,0 +1,65 @@
+"""What a probe of bias found, in sentences: the verdict, its number, what it rests on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inspector.results import show_plain
+
+CAVEATS = (
+    "What a model finds likely is no evidence of harm in use: no such link was found that holds.",
+    "Groups and stereotypes are mostly those of the United States; gender is taken as binary; "
+    "names carry race, class and age at once.",
+)
+"""Said with every result of a probe."""
+
+
+def probe_headlines(summary: Mapping[str, Any], records: Sequence[Any]) -> list[str]:
+    """The verdict with its number, what was asked, and what the number does not show."""
+    whole = [one for one in records if one.family == records[0].family]
+    lines = [_number(one) for one in whole]
+    lines += [f"Compared with the baseline: {_change(one)}" for one in whole if one.change_verdict]
+    lines += [_asked(summary, records[0]), *_quality(summary)]
+    if "agree" in summary and not summary["agree"]:
+        lines.append("The scorers do not agree: the choice of scorer decides the verdict.")
+    return [*lines, *CAVEATS]
+
+
+def _number(one: Any) -> str:
+    if one.estimate is None:
+        return f"{one.verdict}: {one.reason}."
+    return (
+        f"{one.verdict}: {one.metric} is {_with_range(one.estimate, one.low, one.high)}"
+        f"{'' if one.null is None else f'; without bias {one.null:.4g}'} "
+        f"(by {show_plain(one.scorer, 60)}). {one.reason}."
+    )
+
+
+def _change(one: Any) -> str:
+    if one.change is None:
+        return f"{one.change_verdict}: {one.change_reason}."
+    return (
+        f"{one.change_verdict}: {_with_range(one.change, one.change_low, one.change_high)} from "
+        f"{one.baseline:.4g}. {one.change_reason}."
+    )
+
+
+def _with_range(value: float, low: float | None, high: float | None) -> str:
+    ends = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
+    return f"{value:.4g}{ends}"
+
+
+def _asked(summary: Mapping[str, Any], one: Any) -> str:
+    return (
+        f"{show_plain(summary['title'], 100)}: {one.n_items:,} items in {one.n_clusters:,} "
+        f"independent clusters, {one.n_ties:,} ties, {one.n_excluded:,} left out, "
+        f"{summary['excluded']:,} more when the data was read."
+    )
+
+
+def _quality(summary: Mapping[str, Any]) -> list[str]:
+    told = [
+        f"{one['metric']} {_with_range(one['estimate'], one['low'], one['high'])}"
+        for one in summary["quality"]
+        if one["category"] == "all" and one["estimate"] is not None
+    ]
+    return [f"What the model can do: {', '.join(told)}."] if told else []

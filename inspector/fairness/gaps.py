@@ -72,7 +72,7 @@ def share_gap(
     yes = np.bincount(group, outcomes)
     shares = yes / sizes
     top, bottom = int(shares.argmax()), int(shares.argmin())
-    low, high = _all_pairs(yes, sizes, confidence)
+    low, high = all_pairs(yes, sizes, confidence)
     return Gap(
         gap=Estimate(
             value=float(shares[top] - shares[bottom]),
@@ -181,11 +181,18 @@ def _moments(
     return np.concatenate(means), np.concatenate(squares)
 
 
-def _all_pairs(
-    yes: Float[np.ndarray, " groups"], sizes: Int[np.ndarray, " groups"], confidence: float
+def all_pairs(
+    yes: Float[np.ndarray, " groups"],
+    sizes: Int[np.ndarray, " groups"],
+    confidence: float = CONFIDENCE,
+    rates: int = 1,
 ) -> tuple[float, float]:
-    """Range of the largest difference, each pair's at a level that makes all of them hold."""
-    pairs = len(sizes) * (len(sizes) - 1) / 2
+    """Range of the largest difference, each pair's at a level that makes all of them hold.
+
+    yes of sizes in each group; `rates`: of how many such rates all pairs are to hold at once.
+    In [0, 1]. Source: Newcombe 1998, method 10, with Bonferroni's correction.
+    """
+    pairs = rates * len(sizes) * (len(sizes) - 1) / 2
     z = float(ndtri(1 - (1 - confidence) / (2 * pairs)))
     shares = yes / sizes
     ends = [score_interval(float(p), int(n), z) for p, n in zip(shares, sizes, strict=True)]

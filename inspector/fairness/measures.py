@@ -31,7 +31,8 @@ class Measured:
     `inner`: the interval at confidence 1 - 2 alpha, which equivalence is read from. `p_value`:
     two-sided (None: not tested), never under `smallest_p`. `mde80`: the smallest distance from
     `null`, in the estimate's unit, that such data show with power 0.8 (None: none). `n_excluded`:
-    items without a value.
+    items without a value. `expected`: what such data show on average without bias, where that is
+    not `null`, as in a largest difference (None: it is).
     """
 
     estimate: Estimate
@@ -45,6 +46,7 @@ class Measured:
     n_ties: int
     n_excluded: int
     mde80: float | None
+    expected: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -97,14 +97,15 @@ def read_sentences(model: Model, texts: Sequence[str]) -> list[Tokens | Excluded
             f"{type(model.tokenizer).__name__} does not say which characters a token stands for: "
             "it has no tokenizer.json."
         )
-    given = [i for i, text in enumerate(texts) if _is_text(text)]
+    given = [i for i, text in enumerate(texts) if is_text(text)]
     found: list[Tokens | Excluded] = [excluded("not text") for _ in texts]
     for i, tokens in zip(given, _tokens(model, [texts[i] for i in given]), strict=True):
         found[i] = _problem(model, tokens) or tokens
     return found
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Whether a text has a UTF-8 form: half a surrogate pair has none."""
     try:
         text.encode()
     except UnicodeEncodeError:

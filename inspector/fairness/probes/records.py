@@ -16,7 +16,8 @@ ALL = "all"  # the category of the overall record
 QUALITY = "quality"  # the family of numbers that say what a model can do, not how biased it is
 CONTROLS = "controls"  # the family of what should show nothing
 
-MEASURED = ("estimate", "low", "high", "null", "unit", "p_value", "mde80")
+MEASURED = ("estimate", "low", "high", "unit")
+TESTED = ("null", "expected", "p_value", "mde80")
 COUNTED = ("n_items", "n_clusters", "n_ties")
 
 
@@ -24,10 +25,12 @@ COUNTED = ("n_items", "n_clusters", "n_ties")
 class Probe:
     """One number of a probe with its interval, test, counts and verdict.
 
-    `null` is the value of `metric` without bias. Shares are fractions in [0, 1], gaps nats.
-    `category` is "all", one of the set's, or "group: NAME" for a part that its authors report
-    apart. `p_adjusted` is corrected over the records of its `family`. What begins with `change` is
-    this model less the `baseline`, item by item, and None without one. None: could not be had.
+    `null` is the value of `metric` without bias; `expected` what such data then show on average,
+    where it is another, as for a largest difference between groups. Shares are fractions in
+    [0, 1], gaps nats. `category` is "all", one of the set's, or "group: NAME" for a part that its
+    authors report apart. `p_adjusted` is corrected over the records of its `family`. What begins
+    with `change` is this model less the `baseline`, item by item, and None without one. None:
+    could not be had.
     """
 
     probe: str
@@ -59,20 +62,28 @@ class Probe:
     change_p_adjusted: float | None = None
     change_verdict: str | None = None
     change_reason: str | None = None
+    expected: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ItemScore:
+class AskedItem:
+    """What every item that was asked tells for audit; `excluded` is why it has no answer."""
+
+    id: str
+    category: str
+    group: str
+    cluster: str
+    excluded: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemScore(AskedItem):
     """One item as it was asked, for audit: both texts, the score of either in nats, their gap.
 
     `gap` is above zero where the model prefers what the stereotype favours; None where either
     side was left out, for the reason in `excluded`.
     """
 
-    id: str
-    category: str
-    group: str
-    cluster: str
     direction: float
     scorer: str
     gap: float | None
@@ -80,7 +91,6 @@ class ItemScore:
     less: float | None
     tokens_more: int
     tokens_less: int
-    excluded: str | None
     text_more: str
     text_less: str
 
@@ -96,7 +106,7 @@ class Answers:
     probe: str
     scorer: str
     stimuli: Stimuli[Any]
-    items: tuple[ItemScore, ...]
+    items: tuple[AskedItem, ...]
     parts: tuple[Part, ...]
     problems: tuple[str, ...]
     source: Source
@@ -109,7 +119,7 @@ class Answers:
 class Probed(Records[Probe]):
     """Records of a probe, with the items that they were made from, and its answers."""
 
-    items: tuple[ItemScore, ...]
+    items: tuple[AskedItem, ...]
     answers: tuple[Answers, ...]
 
 
@@ -149,10 +159,10 @@ def record(
 ) -> Probe:
     """A record from what was measured; `common` holds probe, scorer and data_sha256."""
     if measured is None:
-        values: dict[str, Any] = dict.fromkeys(MEASURED) | dict.fromkeys(COUNTED, 0)
+        values: dict[str, Any] = dict.fromkeys((*MEASURED, *TESTED)) | dict.fromkeys(COUNTED, 0)
     else:
         values = {
-            **{name: getattr(measured, name) for name in ("null", "p_value", "mde80", *COUNTED)},
+            **{name: getattr(measured, name) for name in (*TESTED, *COUNTED)},
             **{name: getattr(measured.estimate, name) for name in ("low", "high", "unit")},
             "estimate": measured.estimate.value,
         }

@@ -13,7 +13,7 @@ from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.about import ABOUT
 from inspector.fairness.items import Stimuli
 from inspector.fairness.panel import scorer_panel
-from inspector.fairness.probes.records import Answers, Probed
+from inspector.fairness.probes.records import Answers, AskedItem, ItemScore, Probed
 from inspector.fairness.probes.running import compared, judged
 from inspector.fairness.stimuli import read
 from inspector.results import show_plain
@@ -155,13 +155,15 @@ def function_of(kind: ProbeKind) -> Any:
     return getattr(importlib.import_module(module), kind.function)
 
 
+def _gap(item: AskedItem) -> float:
+    return item.gap if isinstance(item, ItemScore) and item.gap is not None else np.nan
+
+
 def _together(found: Sequence[Probed]) -> Probed:
     """Records of several scorers on the same items, with how far they agree."""
     first = found[0]
     gaps = {
-        one.answers[0].scorer: np.array(
-            [np.nan if item.gap is None else item.gap for item in one.items], dtype=float
-        )
+        one.answers[0].scorer: np.array([_gap(item) for item in one.items], dtype=float)
         for one in found
     }
     try:

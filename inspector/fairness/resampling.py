@@ -5,6 +5,7 @@ of StereoSet) are formed inside each resample.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -196,11 +197,20 @@ def slope(
 
 def _draws(m: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "resamples clusters"]]:
     """How often each cluster is drawn in each resample, in blocks of bounded size."""
-    rng = np.random.default_rng(seed)
     step = max(1, CHUNK // m)
-    even = np.full(m, 1 / m)
+    if resamples <= step:
+        yield _block(m, resamples, seed)
+        return
+    rng = np.random.default_rng(seed)
     for start in range(0, resamples, step):
-        yield rng.multinomial(m, even, min(step, resamples - start))
+        yield rng.multinomial(m, np.full(m, 1 / m), min(step, resamples - start))
+
+
+@functools.lru_cache(maxsize=2)  # leaving out one template after another asks for the same draws
+def _block(m: int, resamples: int, seed: int) -> Int[np.ndarray, "resamples clusters"]:
+    drawn = np.random.default_rng(seed).multinomial(m, np.full(m, 1 / m), resamples)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _without_resamples(

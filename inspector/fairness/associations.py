@@ -50,8 +50,15 @@ def associations(
     """
     if not (len(a) and len(b)):
         raise NotEnoughData("an association needs words on both sides, one has none")
-    words, a, b = (_unit(rows.astype(np.float64)) for rows in (words, a, b))
-    return np.asarray((words @ a.T).mean(1) - (words @ b.T).mean(1))
+    return np.asarray(mean_cosines(words, a) - mean_cosines(words, b))
+
+
+def mean_cosines(
+    words: Float[np.ndarray, "words width"], others: Float[np.ndarray, "others width"]
+) -> Float[np.ndarray, " words"]:
+    """Each word's mean cosine with the others, in [-1, 1]; NotEnoughData for a vector of zero."""
+    words, others = (_unit(rows.astype(np.float64)) for rows in (words, others))
+    return np.asarray((words @ others.T).mean(1))
 
 
 def _unit(rows: Float[np.ndarray, "words width"]) -> Float[np.ndarray, "words width"]:

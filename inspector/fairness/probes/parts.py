@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.clusters import Totals, positions, totals
@@ -30,10 +30,12 @@ class How:
     """How a number is made of items: for one model, and after less before.
 
     Both take rows of values (NaN: excluded), clusters and a seed; see SHARE, GAP, `formula`.
+    `flips`: how many columns, from the first, change sign when an item's sides are exchanged.
     """
 
     measured: Measure
     change: Compare
+    flips: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +43,8 @@ class Part:
     """Items that one number is made of: a row of `values` each, NaN where an item has none.
 
     `family`: numbers whose p are corrected together. `ids` name the items, the same for every
-    model; `clusters` are the units that were drawn.
+    model; `clusters` are the units that were drawn. `problems`: why this number, unlike others of
+    the probe, is not to be believed.
     """
 
     metric: str
@@ -51,6 +54,7 @@ class Part:
     clusters: Clusters
     values: Values
     how: How
+    problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.clusters) == len(self.values):
@@ -88,7 +92,9 @@ def shuffled(part: Part, seed: int) -> Part:
     """The same with the sides of each cluster exchanged at random: no bias can be in it."""
     known, place = positions(part.clusters)
     sides = np.random.default_rng(seed).choice([-1.0, 1.0], len(known))
-    return dataclasses.replace(part, values=part.values * sides[place][:, None])
+    values = part.values.copy()
+    values[:, : part.how.flips] *= sides[place][:, None]
+    return dataclasses.replace(part, values=values)
 
 
 def _first(values: Values) -> Float[np.ndarray, " items"]:
@@ -110,6 +116,7 @@ SHARE: Final = How(
     change=lambda before, after, clusters, seed: change(
         _sides(before) - 0.5, _sides(after) - 0.5, clusters, seed=seed, unit="share"
     ),
+    flips=1,
 )
 """Share of items with a gap above zero, ties one half, against one half."""
 
@@ -118,6 +125,7 @@ GAP: Final = How(
     change=lambda before, after, clusters, seed: change(
         _first(before), _first(after), clusters, seed=seed
     ),
+    flips=1,
 )
 """Mean signed gap in nats, against zero."""
 
@@ -129,11 +137,14 @@ def formula(
     bounds: tuple[float, float] | None = None,
     equal: bool = False,
     signed: Callable[[Values], Float[np.ndarray, " items"]] | None = None,
+    flips: int = 0,
+    tied: Callable[[Values], Bool[np.ndarray, " items"]] | None = None,
 ) -> How:
     """How any function of sums over clusters is made; `equal`: of means, clusters count alike.
 
     `signed`: per item what is zero on average without bias, tested by sign flips of clusters;
-    None: the number is not tested, and never called bias.
+    None: the number is not tested, and never called bias. `tied`: per item whether its sides are
+    equal (None: there are no ties).
     """
 
     def test(values: Values, clusters: Clusters) -> Totals | None:
@@ -142,7 +153,7 @@ def formula(
     def measured(values: Values, clusters: Clusters, seed: int) -> Measured:
         known = ~np.isnan(values).any(1)
         kept, labels = values[known], _kept(clusters, known)
-        return measured_metric(
+        found = measured_metric(
             _rows(kept, labels, equal),
             statistic,
             null,
@@ -153,6 +164,7 @@ def formula(
             seed=seed,
             unit=unit,
         )
+        return dataclasses.replace(found, n_ties=0 if tied is None else int(tied(kept).sum()))
 
     def compared(before: Values, after: Values, clusters: Clusters, seed: int) -> Change:
         known = ~(np.isnan(before).any(1) | np.isnan(after).any(1))
@@ -172,7 +184,7 @@ def formula(
         )
         return Change(difference=difference, sides=None)
 
-    return How(measured=measured, change=compared)
+    return How(measured=measured, change=compared, flips=flips)
 
 
 def _kept(clusters: Sequence[Hashable], known: np.ndarray) -> Clusters:

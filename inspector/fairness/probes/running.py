@@ -6,7 +6,7 @@ from typing import Any
 
 from inspector.errors import BadOption
 from inspector.fairness.measures import Measured
-from inspector.fairness.probes.parts import GAP, SHARE, Part, measure, measure_change, shuffled
+from inspector.fairness.probes.parts import Part, measure, measure_change, shuffled
 from inspector.fairness.probes.records import (
     CONTROLS,
     QUALITY,
@@ -17,7 +17,7 @@ from inspector.fairness.probes.records import (
 )
 from inspector.fairness.stimuli import findings, provenance
 from inspector.fairness.uncertainty import holm
-from inspector.fairness.verdicts import Judgement, judge_all, judge_change
+from inspector.fairness.verdicts import Judgement, judge, judge_all, judge_change
 
 SHUFFLED = "sides shuffled"  # the category of the control in which no bias can be
 
@@ -30,7 +30,7 @@ def judged(answers: Answers, margin: float | None = None, seed: int = 0) -> Prob
     verdict: they are in the summary, with their intervals.
     """
     parts = [part for part in answers.parts if part.family != QUALITY]
-    if parts and parts[0].how in (SHARE, GAP):
+    if parts and parts[0].how.flips:
         mixed = shuffled(parts[0], seed)
         parts.append(dataclasses.replace(mixed, category=SHUFFLED, family=CONTROLS))
     common = {
@@ -102,7 +102,8 @@ def compared(before: Probed, after: Probed, seed: int = 0) -> Probed:
             records.append(one)
             continue
         change = known[key]
-        verdict = judge_change(change, adjusted[key], one.margin, problems)
+        own = dict.fromkeys((*earlier[key].problems, *later[key].problems))
+        verdict = judge_change(change, adjusted[key], one.margin, [*problems, *own])
         estimate = None if change is None else change.difference.estimate
         records.append(
             dataclasses.replace(
@@ -143,7 +144,10 @@ def _by_family(
     for family in dict.fromkeys(part.family for part in parts):
         places = [i for i, part in enumerate(parts) if part.family == family]
         judged = judge_all([measured[i] for i in places], margin, problems)
-        found |= dict(zip(places, judged, strict=True))
+        for i, one in zip(places, judged, strict=True):
+            own = parts[i].problems
+            told = (*problems, *own)
+            found[i] = judge(measured[i], one.p_adjusted, margin, told) if own else one
     return [found[i] for i in range(len(parts))]
 
 

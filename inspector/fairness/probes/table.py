@@ -81,6 +81,20 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         source="difference in differences of log-odds; the prior is subtracted as in Kurita, Vyas, "
         "Pareek, Black and Tsvetkov 2019, arXiv 1906.07337",
     ),
+    "embedding-weat": ProbeKind(
+        function="embedding_weat",
+        asks="weights",
+        shipped="weat",
+        given="word-lists",
+        measures="Whether rows of the word tables lie nearer to one set of attributes; file alone.",
+        ideal="0",
+        source="Caliskan, Bryson and Narayanan 2017, Science 356, arXiv 1608.07187",
+        criticism=(
+            "Rare words, and words of several pieces, lie apart from frequent ones for no other "
+            "reason than that.",
+            "What later layers make of a row is not seen.",
+        ),
+    ),
 }
 """Every probe by name."""
 

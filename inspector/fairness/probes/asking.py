@@ -68,10 +68,13 @@ def asked(
     seed: int = 0,
     lines: Path | None = None,
     progress: Progress = no_progress,
+    guarded: Sequence[str | Sentence | None] | None = None,
 ) -> Heard:
     """Score sentences or pairs, and try the language guard on them.
 
-    `clusters`: of each given, for the guard (None: each stands alone). Raises what `score` raises.
+    `clusters`: of each given, for the guard (None: each stands alone). `guarded`: what the guard
+    is tried on in the place of each sentence given (None in it: of that one nothing). Raises what
+    `score` raises.
     """
     scores = score(model, scorer, given, progress, lines=lines)
 
@@ -82,7 +85,11 @@ def asked(
     listed = range(len(given)) if clusters is None else clusters
     each = [(side, label) for label, pair in zip(listed, sides, strict=True) for side in pair]
     # what could not be scored says nothing of the scorer
-    kept = [one for one, had in zip(each, scores, strict=True) if had.score is not None]
+    kept = [
+        (one, label)
+        for one, (_, label), had in zip(guarded or [s for s, _ in each], each, scores, strict=True)
+        if one is not None and had.score is not None
+    ]
     texts, labels = [text for text, _ in kept], [label for _, label in kept]
     guard = language_guard(model, scorer, texts, labels, seed=seed, progress=note, lines=lines)
     return Heard(model=model, scorer=scorer, seed=seed, scores=scores, guard=guard)

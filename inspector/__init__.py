@@ -17,6 +17,7 @@ from inspector.weights.scan import scan
 from inspector.weights.tensor import view
 
 if TYPE_CHECKING:
+    from inspector.fairness.localize import localize
     from inspector.fairness.probes.catalog import probes
     from inspector.fairness.probes.table import probe
     from inspector.model.ablation import ablate
@@ -53,6 +54,7 @@ LATER = {
     "layers": "inspector.model.layers",
     "lens": "inspector.model.lens",
     "load": "inspector.model.load",
+    "localize": "inspector.fairness.localize",
     "neurons": "inspector.weights.neurons",
     "probe": "inspector.fairness.probes.table",
     "probes": "inspector.fairness.probes.catalog",
@@ -87,6 +89,7 @@ __all__ = [
     "layers",
     "lens",
     "load",
+    "localize",
     "neurons",
     "open",
     "probe",

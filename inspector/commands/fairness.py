@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inspector.commands.base import AsJson, Format, Output, analysis, app, emit
-from inspector.commands.gates import GATES
+from inspector.commands.gates import GATES, located_bias
 from inspector.commands.model_options import Device, Dtype, Override, Seed, load_model
 from inspector.engine import Progress
 from inspector.errors import BadOption
@@ -14,6 +14,7 @@ from inspector.results import Records, show_plain
 from inspector.weights.checkpoint import Checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
+    from inspector.fairness.localize_records import Localisation
     from inspector.fairness.probes.records import Probed
     from inspector.model.load import Model
 
@@ -25,6 +26,10 @@ Margin = Annotated[
         help="Within which a number counts as equivalent to no bias, in its own unit; none: "
         "nothing is called equivalent."
     ),
+]
+Items = Annotated[
+    Path | None,
+    typer.Option(help="Write every item, for audit, to this .csv, .json or .parquet file."),
 ]
 
 
@@ -53,10 +58,7 @@ def probe(
         ),
     ] = None,
     margin: Margin = None,
-    items: Annotated[
-        Path | None,
-        typer.Option(help="Write every item, for audit, to this .csv, .json or .parquet file."),
-    ] = None,
+    items: Items = None,
     scores: Annotated[
         Path | None,
         typer.Option(
@@ -74,9 +76,7 @@ def probe(
     from inspector.fairness.probes.table import probe as ask
 
     kind = known_probe(probe)
-    if items is not None and _suffix(items) not in ITEM_FORMS:
-        forms = ", ".join(f".{form}" for form in ITEM_FORMS)
-        raise BadOption(f"--items {show_plain(str(items))}: give a file that ends in {forms}.")
+    _check_items(items)
     stimuli_of(probe, data)  # so that bad data is told before a model is loaded
 
     def ready(checkpoint: Checkpoint) -> "Model | Checkpoint":
@@ -100,6 +100,45 @@ def probe(
     return made
 
 
+@analysis("print_answer", counts="forwards", gates={"bias": located_bias})
+def localize(
+    model: Checkpoint,
+    progress: Progress,
+    *,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A file of templates; none: those that come with the package."),
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(help="One category of the templates; none: all together.")
+    ] = None,
+    what: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="layers, heads, blocks or matrices; may be given several times. None: all."
+        ),
+    ] = None,
+    items: Items = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    override: Override = False,
+) -> Records[Any]:
+    """Which layers, heads and matrices carry a bias."""
+    from inspector.fairness.localize import localize as measure
+    from inspector.fairness.localize_records import WHAT
+    from inspector.fairness.probes.table import stimuli_of
+
+    _check_items(items)
+    stimuli = stimuli_of("counterfactual-gap", data)
+    opened = load_model(model, device, dtype, override)
+    chosen = tuple(dict.fromkeys(what or WHAT))
+    made = measure(opened, stimuli, category, chosen, seed, progress)
+    if items is not None:
+        _write_items(made, items)
+    return made
+
+
 @app.command()
 def probes(json: AsJson = False, form: Format = None, output: Output = None) -> None:
     """The bias probes: what each measures, its source and its known criticism."""
@@ -109,11 +148,17 @@ def probes(json: AsJson = False, form: Format = None, output: Output = None) -> 
     emit("probes", "probes", listed, print_listing, json, form, output, "never", quiet=False)
 
 
+def _check_items(path: Path | None) -> None:
+    if path is not None and _suffix(path) not in ITEM_FORMS:
+        forms = ", ".join(f".{form}" for form in ITEM_FORMS)
+        raise BadOption(f"--items {show_plain(str(path))}: give a file that ends in {forms}.")
+
+
 def _suffix(path: Path) -> str:
     return path.suffix.removeprefix(".").lower()
 
 
-def _write_items(made: "Probed", path: Path) -> None:
+def _write_items(made: "Probed | Localisation", path: Path) -> None:
     """Every item as a table of its own, in the form its suffix says."""
     from inspector.report.document import render
 
@@ -121,11 +166,11 @@ def _write_items(made: "Probed", path: Path) -> None:
     if kind is None:
         raise BadOption("There are no items to write.")
     document = Records(
-        command="probe-items",
+        command=f"{made.command}-items",
         record_type=kind,
         source=made.source,
         coverage=made.coverage,
-        summary={"verdict": made.summary["verdict"]},
+        summary={},
         records=made.items,
         findings=made.findings,
     )

@@ -32,6 +32,14 @@ def change(result: Records[Any]) -> str | None:
     return _invalid(result, "change_verdict") or _first(result, "change_verdict", CHANGED)
 
 
+def located_bias(result: Records[Any]) -> str | None:
+    """Where the whole gap is detected, or the measurement is invalid."""
+    from inspector.fairness.verdicts import DETECTED, INVALID
+
+    gap = result.summary["gap"]
+    return f"{gap['verdict']}: {gap['reason']}" if gap["verdict"] in (DETECTED, INVALID) else None
+
+
 def _overall(result: Records[Any]) -> list[Any]:
     """The overall record of each scorer."""
     from inspector.fairness.probes.records import ALL

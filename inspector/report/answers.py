@@ -83,6 +83,21 @@ COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
         "saturated": "saturated_units",
         "linear": "linear_units",
     },
+    "localize": {
+        "part": "name",
+        "of": "what",
+        "what is changed": "quantity",
+        "effect": "effect",
+        "low": "low",
+        "high": "high",
+        "on controls": "null_effect",
+        "share": "share",
+        "slope": "slope",
+        "p corrected": "p_adjusted",
+        "verdict": "verdict",
+        "items": "n_items",
+        "clusters": "n_clusters",
+    },
     "probe": {
         "number": "metric",
         "of": "category",
@@ -161,6 +176,15 @@ def _first(ranked: Sequence[Any]) -> tuple[Sequence[Any], str]:
     left = len(ranked) - MOST_ROWS
     told = f"... and {left:,} more, which do less; --json has them." if left > 0 else ""
     return ranked[:MOST_ROWS], told
+
+
+def _parts_by_gap(result: Records[Any]) -> Table:
+    """Parts of each sort by how much of the gap they carry."""
+    order = {what: i for i, what in enumerate(dict.fromkeys(one.what for one in result.records))}
+    ranked = sorted(
+        result.records, key=lambda r: (order[r.what], r.effect is None, -abs(r.effect or 0.0))
+    )
+    return _columns(result, *_first([one for one in ranked if one.effect is not None]))
 
 
 def _trajectory(result: Records[Any]) -> Table:
@@ -253,6 +277,7 @@ OTHER: dict[str, Callable[[Records[Any]], Table]] = {
     "agreement": _ranking,
     "layers": _conductance,
     "lens": _trajectory,
+    "localize": _parts_by_gap,
     "heads": _heads_by_loss,
     "ablate": _parts_by_change,
 }

@@ -24,6 +24,21 @@ def probe_headlines(summary: Mapping[str, Any], records: Sequence[Any]) -> list[
     return [*lines, *CAVEATS]
 
 
+def localize_headlines(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[str]:
+    """The whole gap with its verdict, the parts that carry most, and what was put in the place."""
+    gap = summary["gap"]
+    lines = [
+        f"{gap['verdict']}: the whole gap is {_with_range(gap['gap'], gap['low'], gap['high'])} "
+        f"{summary['unit']}. {gap['reason']}."
+    ]
+    for what, most in summary["carries_most"].items():
+        share = "" if most["share"] is None else f", {most['share']:.0%} of the gap"
+        lines.append(
+            f"Of {what} {show_plain(most['name'])} carries most: {most['effect']:.4g}{share}."
+        )
+    return [*lines, summary["patched"], *CAVEATS]
+
+
 def _number(one: Any) -> str:
     if one.estimate is None:
         return f"{one.verdict}: {one.reason}."

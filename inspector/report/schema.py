@@ -36,6 +36,7 @@ RECORDS = {  # command -> module and name of its record, imported only when it i
     "heads": ("inspector.model.records", "HeadEffect"),
     "activations": ("inspector.model.records", "LayerActivations"),
     "probe": ("inspector.fairness.probes.records", "Probe"),
+    "localize": ("inspector.fairness.localize_records", "Localised"),
     "probes": ("inspector.fairness.probes.catalog", "ProbeInfo"),
     "demo": ("inspector.demo.catalog", "DemoModel"),
     "doctor": ("inspector.doctor", "Check"),

@@ -15,6 +15,7 @@ from inspector.fairness.items import Stimuli
 from inspector.fairness.panel import scorer_panel
 from inspector.fairness.probes.records import Answers, AskedItem, ItemScore, Probed
 from inspector.fairness.probes.running import compared, judged
+from inspector.fairness.scorer_table import Needs
 from inspector.fairness.stimuli import read
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
@@ -32,7 +33,7 @@ class ProbeKind:
     `function` stands in the module of that name, or in `module`. `shipped` is the set of the
     package that is asked when no data is given, `given` the set that data is read as. `asks`:
     sentences are scored (so there is a scorer), else what of the model is looked at; "weights"
-    needs no forward pass.
+    needs no forward pass. `takes`: what scorers it can be asked with need (`Scorer.needs`).
     """
 
     function: str
@@ -44,6 +45,7 @@ class ProbeKind:
     shipped: str | None = None
     given: str | None = None
     module: str | None = None
+    takes: tuple[Needs, ...] = ("sentence", "pair")
 
     @property
     def known_criticism(self) -> tuple[str, ...]:
@@ -76,6 +78,7 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         asks="sentences",
         shipped="own",
         given="templates",
+        takes=("spans",),
         measures="How far a stereotype's target moves the log-odds of two words, in nats.",
         ideal="0",
         source="difference in differences of log-odds; the prior is subtracted as in Kurita, Vyas, "

@@ -270,12 +270,15 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "error",
         "Believe no bias number of this model and scorer: it cannot do the task.",
     ),
+    # probes
+    "PB-TASK": ("error", "Believe no verdict of this probe: the model cannot do what it asks."),
+    "PB-FACTS": ("warning", "Read the numbers as leanings of a model that does not use the text."),
     # vectors of words
     "WE-UNKNOWN": ("warning", "Use words that the vocabulary has; those left out do not count."),
     "WE-PIECES": ("info", "Look beside it at the numbers of words of one piece alone."),
     "WE-TIED": ("info", "Nothing to do: the embedding's numbers hold for both."),
     "WE-ROWS": ("warning", "Scan the table; what is not finite is in no number."),
-    "WE-CONTROL": ("warning", "Believe no association here: not even a known one is seen."),
+    "WE-CONTROL": ("error", "Believe no association here: not even a known one is seen."),
     # where a gap sits
     "LO-EXCLUDED": ("warning", "Mend these contrasts if they are yours; no number counts them."),
     "LO-DRAWN": ("info", "Give one category, or fewer templates, to have all of them asked."),

@@ -55,6 +55,8 @@ class ProbeKind:
         return tuple(dict.fromkeys(told))
 
 
+POOLED: Final = "What stands for a word is a choice of pooling and layer, and can turn a sign."
+
 PROBES: Final[Mapping[str, ProbeKind]] = {
     "crows-pairs": ProbeKind(
         function="crows_pairs",
@@ -73,6 +75,15 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         ideal="0.5",
         source="Nangia, Vania, Bhalerao and Bowman 2020, arXiv 2010.00133",
     ),
+    "stereoset": ProbeKind(
+        function="stereoset",
+        asks="sentences",
+        given="stereoset",
+        measures="How often the stereotype is likelier than the anti-stereotype, if both beat "
+        "nonsense.",
+        ideal="0.5, with lms 1",
+        source="Nadeem, Bethke and Reddy 2021, arXiv 2004.09456",
+    ),
     "counterfactual-gap": ProbeKind(
         function="counterfactual_gap",
         asks="sentences",
@@ -83,6 +94,29 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         ideal="0",
         source="difference in differences of log-odds; the prior is subtracted as in Kurita, Vyas, "
         "Pareek, Black and Tsvetkov 2019, arXiv 1906.07337",
+    ),
+    "weat": ProbeKind(
+        function="weat",
+        module="contextual_weat",
+        asks="vectors",
+        shipped="weat",
+        given="word-lists",
+        measures="Whether the last layer sets words, each given alone, nearer to some attributes.",
+        ideal="0",
+        source="Caliskan, Bryson and Narayanan 2017, Science 356, arXiv 1608.07187",
+        criticism=("Alone, a word stands where models rarely see one.", POOLED),
+    ),
+    "seat": ProbeKind(
+        function="seat",
+        module="contextual_weat",
+        asks="vectors",
+        shipped="weat",
+        given="word-lists",
+        measures="The same in sentences that say nothing about the word, averaged over them first.",
+        ideal="0",
+        source="May, Wang, Bordia, Bowman and Rudinger 2019, arXiv 1903.10561; the spread over "
+        "sentences is told as Guo and Caliskan 2021, arXiv 2006.03955, ask for",
+        criticism=("Sentences that say nothing are rare in use.", POOLED),
     ),
     "embedding-weat": ProbeKind(
         function="embedding_weat",

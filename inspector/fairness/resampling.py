@@ -25,6 +25,7 @@ CHUNK = 4_000_000  # numbers of one block of resamples: 32 MB
 MOST_UNDEFINED = 0.05  # share of resamples in which a ratio may have nothing below the line
 MOST_STILL = 0.005  # share of resamples without spread from which on their t is not used
 STEP = 1e-5  # of a sum, for the gradient
+ROUNDING = 1e-12  # of a variance's terms: what less than that is left of them is no variance
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """From sums, shape (..., columns), to one number each, shape (...); NaN where undefined."""
@@ -83,9 +84,12 @@ def resample(
         rise = slope(statistic, sums, steps)
         twice = np.where(one == other, 1, 2)
         shift = sums - m * centre
-        spread = squares - shift[..., one] * shift[..., other] / m
-        variance = (rise[..., one] * rise[..., other] * spread * twice).sum(-1)
-        errors = np.sqrt(np.maximum(variance, 0) * m / (m - 1))
+        product = shift[..., one] * shift[..., other] / m
+        slopes = rise[..., one] * rise[..., other] * twice
+        variance = (slopes * (squares - product)).sum(-1)
+        size = (np.abs(slopes) * (np.abs(squares) + np.abs(product))).sum(-1)
+        variance = np.where(variance > ROUNDING * size, variance, 0)
+        errors = np.sqrt(variance * m / (m - 1))
         return np.asarray(statistic(sums)), np.asarray(errors)
 
     value, error = both(np.ones(m))

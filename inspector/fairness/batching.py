@@ -21,6 +21,7 @@ TOKENS: Final = {
     "cpu": 1024,
     "cuda": 32_768,
 }  # in one forward; past what a processor's cache holds it slows
+A_FORWARD: Final = {"cpu": 32, "cuda": 4096}  # tokens that another forward takes as long as
 LAST_STEPS: Final[Mapping[str, str]] = {  # family -> where, in the last block, tokens part
     **dict.fromkeys(("bert", "roberta", "electra"), "attention.output"),
 }
@@ -93,13 +94,15 @@ class Reader:
         return [_part(row, found[row.ids, row.attention], merged) for row in rows]
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        most = TOKENS.get(self.model.device.type, TOKENS["cpu"])
+        kind = self.model.device.type
+        most, dear = (known.get(kind, known["cpu"]) for known in (TOKENS, A_FORWARD))
         batch: list[Row] = []
         held = 0
         for row in sorted(rows, key=lambda row: (row.attention, len(row.ids))):
             size = row_bytes(self.model, row, whole=self.short is False)
             full = (
                 (len(batch) + 1) * len(row.ids) > most
+                or len(batch) * (len(row.ids) - len(batch[-1].ids)) > dear  # to fill up the others
                 or held + size > self.memory
                 or len(batch) == self.most_rows
                 or row.attention != batch[0].attention

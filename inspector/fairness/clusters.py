@@ -105,11 +105,12 @@ def t_interval(found: Totals, confidence: float = CONFIDENCE, unit: str = "nats"
 def share_interval(found: Totals, confidence: float = CONFIDENCE, unit: str = "share") -> Estimate:
     """Wilson's interval of a share whose items come in clusters, at the effective number of items.
 
-    above: successes (ties one half) and below: items of each cluster; see `effective_interval`.
+    above: successes (ties one half) and below: items of each cluster, or its share and 1; see
+    `effective_interval`.
     """
     if not (found.above <= found.below + 1e-9).all() or (found.above < 0).any():
         raise BadOption("successes must lie between 0 and the items of their cluster")
-    n = float(found.below.sum())
+    n = float(found.n_items)
     low, high, effective = effective_interval(
         found.value, standard_error(found), len(found), n, confidence
     )

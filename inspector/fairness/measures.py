@@ -105,11 +105,13 @@ def measured_share(
     seed: int = 0,
     alpha: float = ALPHA,
     unit: str = "share",
+    equal: bool = False,
 ) -> Measured:
     """Share of items with a gap above zero against one half, ties one half, NaN excluded.
 
     Without clusters Wilson's interval and the exact sign test on the untied; with them Wilson's at
     the effective number of items, and sign flips of what each cluster has above less below.
+    `equal`: clusters count alike, so that it is the mean of their shares.
     """
     alone = preference(gaps, 1 - alpha)
     known = ~np.isnan(gaps)
@@ -129,11 +131,11 @@ def measured_share(
             mde80=None if alone.mde80 is None else alone.mde80 - 0.5,
         )
     sides = np.sign(gaps[known])
-    signed = totals(sides, _of(clusters, known))
-    won = totals((1 + sides) / 2, _of(clusters, known))
+    signed = totals(sides, _of(clusters, known), equal=equal)
+    won = totals((1 + sides) / 2, _of(clusters, known), equal=equal)
     flipped = sign_flip(signed, seed)
-    error, items = standard_error(won), float(won.below.sum())
-    effective = effective_items(won.value, error, len(won), items)
+    error = standard_error(won)
+    effective = effective_items(won.value, error, len(won), won.n_items)
     return Measured(
         estimate=share_interval(won, 1 - alpha, unit),
         inner=share_interval(won, 1 - 2 * alpha, unit),

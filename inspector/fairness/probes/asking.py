@@ -14,7 +14,7 @@ from inspector.fairness.scoring import Pair, Score, score
 from inspector.fairness.sentences import Sentence
 from inspector.model.asking import source, whole
 from inspector.model.load import Model
-from inspector.results import Records
+from inspector.results import Finding, Records
 from inspector.weights.problems import Log
 
 
@@ -36,6 +36,7 @@ class Heard:
         parts: Sequence[Part],
         problems: Sequence[str] = (),
         summary: Mapping[str, Any] | None = None,
+        findings: Sequence[Finding] = (),
     ) -> Answers:
         """Answers of a probe with the guard's problem, and its finding, where there is one."""
         log = Log()
@@ -56,7 +57,7 @@ class Heard:
                 "scores": self.scores.summary,
                 "guard": dataclasses.asdict(self.guard),
             },
-            findings=(*self.scores.findings, *log.findings),
+            findings=(*self.scores.findings, *log.findings, *findings),
         )
 
 

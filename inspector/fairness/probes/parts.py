@@ -120,6 +120,17 @@ SHARE: Final = How(
 )
 """Share of items with a gap above zero, ties one half, against one half."""
 
+SHARE_OF_CLUSTERS: Final = How(
+    measured=lambda values, clusters, seed: measured_share(
+        _first(values), clusters, seed, equal=True
+    ),
+    change=lambda before, after, clusters, seed: change(
+        _sides(before) - 0.5, _sides(after) - 0.5, clusters, equal=True, seed=seed, unit="share"
+    ),
+    flips=1,
+)
+"""The same where clusters count alike: the mean of their shares."""
+
 GAP: Final = How(
     measured=lambda values, clusters, seed: measured_gap(_first(values), clusters, seed=seed),
     change=lambda before, after, clusters, seed: change(

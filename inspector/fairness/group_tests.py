@@ -77,9 +77,11 @@ def changed_metric_of_groups(
 ) -> Change:
     """A metric after less before on the same texts, which two classifiers decided.
 
-    Test: which of the two said what is exchanged at random, text by text. Interval: percentiles
-    of a bootstrap inside groups and true classes, both decisions of a text drawn together.
-    Classifiers that say the same differ by exactly 0, with p exactly 1.
+    Test: which of the two said what is exchanged at random, text by text. Interval: basic
+    bootstrap inside groups and true classes, both decisions of a text drawn together. Where
+    nothing changed it misses 6 to 8 % at nominal 5; a gap that comes from none, or goes to none,
+    is understated, since a widest difference is never under zero: with four groups of 100 it
+    then misses 8 to 24 %. Classifiers that say the same differ by exactly 0, with p exactly 1.
     """
     found, kinds = counted(metric, truth, before, groups, also=after)
     found.shares()
@@ -95,17 +97,21 @@ def changed_metric_of_groups(
         drawn.append(pairs.change(pairs.resampled(rng, size)))
     values = np.concatenate(drawn)
     values = values[np.isfinite(values)]
+    least = min(int(sizes.min()) for _, sizes in found.shares())
 
     def interval(level: float) -> Estimate:
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+        if value and low == high:  # all decisions of a group moved: as far as its size can tell
+            reach = score_interval(0.0, least, float(ndtri((1 + level) / 2)))[1]
+            low, high = low - reach, high + reach
         return Estimate(
             value=value,
-            low=min(value, float(low)),
-            high=max(value, float(high)),
+            low=min(value, 2 * value - float(high)),
+            high=max(value, 2 * value - float(low)),
             confidence=level,
             n=found.n,
             unit=UNITS.get(metric.kind, "share"),
-            method=f"percentiles of {len(values)} resamples inside groups and classes",
+            method=f"basic bootstrap, {len(values)} resamples inside groups and classes",
         )
 
     return Change(

@@ -30,6 +30,7 @@ class PermutationTest:
     exact: bool
     arrangements: int
     smallest_p: float
+    expected: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ def group_test(
 
     observed = float(measured(sums))
     rng = np.random.default_rng(seed)
-    far = 0
+    far, summed = 0, 0.0
     for count in _blocks(draws, len(outcomes)):
         parts = [
             _shuffled(rng, np.sort(outcomes[stratum == s]), sizes[s], count)
@@ -155,12 +156,14 @@ def group_test(
         ]
         drawn = measured(np.stack(parts, axis=1))
         far += int((drawn >= observed - SAME * max(1.0, abs(observed))).sum())
+        summed += float(drawn.sum())
     return PermutationTest(
         p_value=(1 + far) / (1 + draws),
         statistic=observed,
         exact=False,
         arrangements=draws,
         smallest_p=1 / (1 + draws),
+        expected=summed / draws,
     )
 
 

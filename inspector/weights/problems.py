@@ -270,6 +270,18 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "error",
         "Believe no bias number of this model and scorer: it cannot do the task.",
     ),
+    # decisions of classifiers
+    "CF-GUARD": (
+        "error",
+        "Believe no bias number of this classifier on these texts: it cannot do the task.",
+    ),
+    "CF-SMALL": ("warning", "Collect more texts of these groups before you say anything of them."),
+    "CF-EXCLUDED": (
+        "warning",
+        "Use texts that the model can read; no number counts those left out.",
+    ),
+    "CF-UNKNOWN": ("warning", "Check that the texts are in the language the model was made for."),
+    "CF-SWAPS": ("info", "Write such pairs of texts by hand where they matter."),
     # probes
     "PB-TASK": ("error", "Believe no verdict of this probe: the model cannot do what it asks."),
     "PB-FACTS": ("warning", "Read the numbers as leanings of a model that does not use the text."),
@@ -278,6 +290,8 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "WE-PIECES": ("info", "Look beside it at the numbers of words of one piece alone."),
     "WE-TIED": ("info", "Nothing to do: the embedding's numbers hold for both."),
     "WE-ROWS": ("warning", "Scan the table; what is not finite is in no number."),
+    "WE-DIRECTION": ("error", "Give pairs of words that differ in one thing alone."),
+    "WE-WRITES": ("warning", "Scan the matrix: it is zero, or holds what is not finite."),
     "WE-CONTROL": ("error", "Believe no association here: not even a known one is seen."),
     # where a gap sits
     "LO-EXCLUDED": ("warning", "Mend these contrasts if they are yours; no number counts them."),

@@ -77,12 +77,21 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
     ),
     "stereoset": ProbeKind(
         function="stereoset",
+        takes=("sentence", "pair", "spans"),
         asks="sentences",
         given="stereoset",
         measures="How often the stereotype is likelier than the anti-stereotype, if both beat "
         "nonsense.",
         ideal="0.5, with lms 1",
         source="Nadeem, Bethke and Reddy 2021, arXiv 2004.09456",
+    ),
+    "bbq": ProbeKind(
+        function="bbq",
+        asks="sentences",
+        given="bbq",
+        measures="Whether answers to questions on people follow a stereotype, and what it costs.",
+        ideal="0 (target rate 0.5)",
+        source="Parrish et al. 2022, arXiv 2110.08193",
     ),
     "counterfactual-gap": ProbeKind(
         function="counterfactual_gap",
@@ -118,6 +127,16 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         "sentences is told as Guo and Caliskan 2021, arXiv 2006.03955, ask for",
         criticism=("Sentences that say nothing are rare in use.", POOLED),
     ),
+    "lpbs": ProbeKind(
+        function="lpbs",
+        asks="sentences",
+        shipped="own",
+        given="templates",
+        takes=("spans",),
+        measures="The same beside the target hidden; for masked models alone.",
+        ideal="0",
+        source="Kurita, Vyas, Pareek, Black and Tsvetkov 2019, arXiv 1906.07337",
+    ),
     "embedding-weat": ProbeKind(
         function="embedding_weat",
         asks="weights",
@@ -130,6 +149,36 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
             "Rare words, and words of several pieces, lie apart from frequent ones for no other "
             "reason than that.",
             "What later layers make of a row is not seen.",
+        ),
+    ),
+    "classifier-fairness": ProbeKind(
+        function="classifier_fairness",
+        asks="classes",
+        given="labelled",
+        measures="How far groups are apart in who is selected and in errors, by a classifier.",
+        ideal="0 (ratio 1)",
+        source="Hardt, Price and Srebro 2016, arXiv 1610.02413; Dwork et al. 2012, arXiv "
+        "1104.3913; names as in fairlearn and AIF360",
+        criticism=(
+            "Parity of selection, of errors and of calibration cannot all hold where groups "
+            "differ in their true rates (Kleinberg, Mullainathan and Raghavan 2016).",
+            "Labels are taken as the truth; where they are biased, so is every error rate.",
+            "A ratio of 0.8 is a convention of US employment law, not a statistical rule.",
+        ),
+    ),
+    "direction-writers": ProbeKind(
+        function="direction_writers",
+        asks="weights",
+        shipped="gender-words",
+        given="pairs",
+        measures="Which W_O and W_down write the direction between words; file alone.",
+        ideal="no z above those of directions between random words",
+        source="a direction by paired differences as in Bolukbasi et al. 2016, arXiv 1607.06520; "
+        "random pairs of the vocabulary are the null",
+        criticism=(
+            "A matrix that can write a direction need not do so: nothing is run.",
+            "Words that are asked about are more frequent than random ones.",
+            "The norm before the unembedding is left out.",
         ),
     ),
 }

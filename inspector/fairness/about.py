@@ -116,6 +116,18 @@ ABOUT: Final[Mapping[str, About]] = {
         ),
         ideal="an effect of zero; test 1 (flowers and insects) is the positive control",
     ),
+    "gender-words": About(
+        title="Pairs of words of two genders",
+        measures="The direction between words that differ in the gender they name.",
+        licence="Apache-2.0",
+        citation="inspector",
+        upstream="inspector/fairness/data/gender-words.yaml",
+        criticism=(
+            "What a direction between words holds besides gender is not known.",
+            BINARY,
+        ),
+        ideal="no matrix that writes it more than directions of other words",
+    ),
     "own": About(
         title="Templates that come with inspector",
         measures="Whether a stereotype moves the log-odds of two words, beside a neutral text.",

@@ -12,7 +12,7 @@ from inspector.fairness.sets.bbq import read_bbq
 from inspector.fairness.sets.crows import read_crows
 from inspector.fairness.sets.holistic import read_holistic
 from inspector.fairness.sets.own_labelled import read_labelled
-from inspector.fairness.sets.own_pairs import read_pairs
+from inspector.fairness.sets.own_pairs import read_gender_words, read_pairs
 from inspector.fairness.sets.own_templates import read_shipped, read_templates
 from inspector.fairness.sets.own_words import read_weat, read_word_lists
 from inspector.fairness.sets.stereoset import read_stereoset
@@ -45,6 +45,7 @@ SETS: Final[Mapping[str, Set]] = {
     "bbq": Set(read=read_bbq, wanted="a .jsonl file of BBQ, or a folder of them"),
     "holistic-bias": Set(read=read_holistic, wanted="descriptors.json, or its folder"),
     "weat": Set(read=None, wanted=None, shipped=read_weat),
+    "gender-words": Set(read=None, wanted=None, shipped=read_gender_words),
     "own": Set(read=None, wanted=None, shipped=read_shipped),
     "labelled": Set(read=read_labelled, wanted="a .csv, .tsv, .jsonl or .yaml file of texts"),
     "pairs": Set(read=read_pairs, wanted="a .csv, .tsv, .jsonl or .yaml file of pairs"),

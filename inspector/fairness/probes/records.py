@@ -14,6 +14,7 @@ from inspector.results import Coverage, Finding, Records, Source
 
 ALL = "all"  # the category of the overall record
 QUALITY = "quality"  # the family of numbers that say what a model can do, not how biased it is
+EXPLORATORY = "exploratory"  # a family of many numbers: p by Benjamini-Hochberg, not by Holm
 CONTROLS = "controls"  # the family of what should show nothing
 
 MEASURED = ("estimate", "low", "high", "unit")

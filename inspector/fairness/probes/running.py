@@ -9,6 +9,7 @@ from inspector.fairness.measures import Measured
 from inspector.fairness.probes.parts import Part, measure, measure_change, shuffled
 from inspector.fairness.probes.records import (
     CONTROLS,
+    EXPLORATORY,
     QUALITY,
     Answers,
     Probe,
@@ -16,14 +17,13 @@ from inspector.fairness.probes.records import (
     record,
 )
 from inspector.fairness.stimuli import findings, provenance
-from inspector.fairness.uncertainty import holm
-from inspector.fairness.verdicts import Judgement, judge, judge_all, judge_change
+from inspector.fairness.verdicts import CORRECTIONS, Judgement, judge, judge_all, judge_change
 
 SHUFFLED = "sides shuffled"  # the category of the control in which no bias can be
 
 
 def judged(answers: Answers, margin: float | None = None, seed: int = 0) -> Probed:
-    """Records with verdicts of all parts, their p corrected within each family by Holm.
+    """Records with verdicts of all parts, their p corrected within each family.
 
     A control comes with them: the overall number with the sides of each cluster exchanged at
     random, which shows bias at the rate of false alarms. Parts of the family QUALITY have no
@@ -94,7 +94,7 @@ def compared(before: Probed, after: Probed, seed: int = 0) -> Probed:
         keys = [key for key in known if later[key].family == family]
         found = [known[key] for key in keys]
         tests = [None if one is None else one.difference.p_value for one in found]
-        adjusted |= dict(zip(keys, holm(tests), strict=True))
+        adjusted |= dict(zip(keys, CORRECTIONS[_correction(family)](tests), strict=True))
     records = []
     for one in after:
         key = (one.metric, one.category)
@@ -134,6 +134,10 @@ def compared(before: Probed, after: Probed, seed: int = 0) -> Probed:
     )
 
 
+def _correction(family: str) -> str:
+    return "benjamini-hochberg" if family == EXPLORATORY else "holm"
+
+
 def _by_family(
     parts: Sequence[Part],
     measured: Sequence[Measured | None],
@@ -143,7 +147,7 @@ def _by_family(
     found: dict[int, Judgement] = {}
     for family in dict.fromkeys(part.family for part in parts):
         places = [i for i, part in enumerate(parts) if part.family == family]
-        judged = judge_all([measured[i] for i in places], margin, problems)
+        judged = judge_all([measured[i] for i in places], margin, problems, _correction(family))
         for i, one in zip(places, judged, strict=True):
             own = parts[i].problems
             told = (*problems, *own)

@@ -1,6 +1,7 @@
 """Pairs of texts of one's own: a pair a row, or two rows that share an id."""
 
 from collections.abc import Iterator, Sequence
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ DIRECTIONS: Final = {
     **{"1": 1, "+1": 1, "-1": -1, "0": 0},
 }
 NO_CATEGORY: Final = "uncategorised"
+GENDER_WORDS: Final = "gender-words.yaml"
 
 
 def read_pairs(path: Path) -> Stimuli[Pair]:
@@ -37,12 +39,22 @@ def read_pairs(path: Path) -> Stimuli[Pair]:
     category, cluster, group and direction (stereo, antistereo, control), wide rows an id. Bad
     rows are left out with their reason. Raises BadStimuli where nothing can be used.
     """
+    return _read(path, "pairs", str(path))
+
+
+def read_gender_words() -> Stimuli[Pair]:
+    """Pairs of words that differ in the gender they name, from the package."""
+    with as_file(files("inspector.fairness") / "data" / GENDER_WORDS) as path:
+        return _read(path, "gender-words", "package")
+
+
+def _read(path: Path, name: str, origin: str) -> Stimuli[Pair]:
     sieve = Sieve()
     table = read_own(path, sieve, _flatten)
     need_columns(table, (WIDE, LONG), sieve)
     note_unknown(table, KNOWN, sieve)
     items = pair_items(table.rows, sieve)
-    return gather("pairs", str(path), [table.file], table.total, items, sieve)
+    return gather(name, origin, [table.file], table.total, items, sieve)
 
 
 def pair_items(rows: Sequence[Row], sieve: Sieve) -> list[Pair]:

@@ -5,12 +5,11 @@ import re
 import pandas as pd
 import streamlit as st
 
-from inspector.demo import MODELS
-from inspector.pages import frame, waiting
+from inspector.pages import baseline, frame, waiting
 from inspector.report import charts_compare
 from inspector.report.compare_words import CLASS_TITLES, STATUSES, lines
 from inspector.results import show_plain
-from inspector.weights.checkpoint import DEMO, Checkpoint
+from inspector.weights.checkpoint import Checkpoint
 from inspector.weights.compare import compare
 from inspector.weights.drift import CLASSES, by_role
 from inspector.weights.stored_judgements import Kept, compare_key
@@ -31,7 +30,7 @@ def main() -> None:
     tuned = frame.current()
     st.title("Compare")
     st.write("What became of each tensor on the way from a baseline to the open model.")
-    base = _baseline(tuned)
+    base = baseline.choose(tuned)
     if base is None:
         return
     kept = waiting.compared(base, tuned)
@@ -52,49 +51,6 @@ def main() -> None:
         st.write("None.")
     frame.coverage(kept)
     frame.downloads(kept, ("json", "csv", "sarif", "html"), "compare_download")
-
-
-def _baseline(tuned: Checkpoint) -> Checkpoint | None:
-    """The model to compare with: from the form, else the link, else the one chosen before."""
-    recent = [m for m in st.session_state.get("recent", []) if m != tuned.model]
-    demos = [f"{DEMO}{name}" for name in MODELS if f"{DEMO}{name}" != tuned.model]
-    known = list(dict.fromkeys([*recent, *demos]))
-    before = st.session_state.get("base_of", {}).get(tuned.model, "")
-    linked = st.query_params.get("base") or before
-    with st.form("baseline", border=True):
-        left, middle, right = st.columns([3, 4, 1], vertical_alignment="bottom")
-        picked = left.selectbox(
-            "Baseline",
-            known,
-            index=None,
-            format_func=lambda model: show_plain(model, 80),
-            placeholder="A demo, or opened before",
-            key="base_known",
-        )
-        typed = middle.text_input(
-            "Or a path, URL or Hub id",
-            value="" if linked in known else show_plain(linked, 500),
-            key="base_typed",
-        )
-        asked = right.form_submit_button("Compare", type="primary", key="compare_now")
-    if asked:
-        linked = picked or typed.strip()
-    if not linked:
-        st.info("Choose what to compare the open model with: its base, or an earlier version.")
-        return None
-    if not asked and not frame.trusted(linked) and linked != tuned.model:
-        st.warning("This link compares with a model that was not opened yet:")
-        st.code(show_plain(linked, 500), language=None)
-        if not st.button("Open it", type="primary", key="open_base"):
-            return None
-        frame.open_beside(linked)
-        st.rerun()
-    base = frame.open_beside(linked)
-    st.session_state["base_of"] = {tuned.model: linked}
-    st.query_params["base"] = linked
-    st.caption("Baseline")
-    st.code(show_plain(linked, 200), language=None, wrap_lines=True)
-    return base
 
 
 def _from_headers(base: Checkpoint, tuned: Checkpoint) -> None:

@@ -50,7 +50,7 @@ def open_model(model: str) -> Checkpoint:
 
 def open_beside(model: str) -> Checkpoint:
     """Open a model that the other pages do not change to; raises InspectorError."""
-    _check_root(model)
+    check_root(model)
     _check_secret(model)
     checkpoint = opened(model)
     if checkpoint.changed():
@@ -62,8 +62,8 @@ def open_beside(model: str) -> Checkpoint:
     return checkpoint
 
 
-def _check_root(model: str) -> None:
-    """Local paths must lie under INSPECTOR_ROOTS where that is set (a shared server)."""
+def check_root(model: str) -> None:
+    """Raise BadOption for a local path that is not under INSPECTOR_ROOTS (a shared server)."""
     roots = os.environ.get("INSPECTOR_ROOTS")
     if not roots or model.startswith(DEMO):
         return

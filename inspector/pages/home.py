@@ -8,7 +8,8 @@ import streamlit as st
 from inspector.demo import MODELS
 from inspector.errors import InspectorError
 from inspector.model.samples import sample
-from inspector.pages import frame, waiting
+from inspector.pages import bias_form, frame, waiting
+from inspector.report.bias_words import VERDICTS, sentence
 from inspector.results import SEVERITIES, show_plain
 from inspector.weights.checkpoint import DEMO, Checkpoint
 from inspector.weights.makeup import makeup
@@ -53,6 +54,33 @@ def decision_line(checkpoint: Checkpoint) -> str:
     when = f" from {settled} on" if settled else ""
     text, answer = show_plain(asked[0].text, 80), show_plain(last.answer, 40)
     return f"{text}: {answer} ({last.answer_probability:.1%}){when}."
+
+
+def fairness(checkpoint: Checkpoint) -> None:
+    """What is known of the model's bias, and the way deeper; a probe runs on a click alone."""
+    chosen = bias_form.usual(checkpoint)
+    question = bias_form.Question()
+    query = {"model": checkpoint.model}
+    if chosen is not None:
+        query["probe"] = chosen.probe
+        kept = waiting.probed_before(checkpoint, chosen.probe, chosen.sha256, **question.asked())
+        if kept is not None:
+            st.text(f"{VERDICTS[kept[0].verdict].title}. {sentence(kept[0])}")
+        else:
+            st.write("It was not probed yet: does it find likelier what a stereotype says?")
+            if st.button("Probe it", key="probe_now"):
+                bias_form.asked_before()[checkpoint.model, chosen.probe, chosen.sha256] = question
+                st.switch_page(frame.page("bias"), query_params=query)
+    for view, label in (
+        ("Probes", "Which stereotypes, and how sure is that?"),
+        ("Localise", "Where in the model does it sit?"),
+    ):
+        st.page_link(
+            frame.page("bias"),
+            label=label,
+            icon=":material/arrow_forward:",
+            query_params={**query, "bias_view": view},
+        )
 
 
 given = os.environ.get("INSPECTOR_MODEL", "")  # by whoever started the app, who may be trusted
@@ -142,14 +170,11 @@ with two.container(border=True, height="stretch"):
             icon=":material/arrow_forward:",
             query_params={"model": st.session_state["model"]},
         )
-        st.page_link(
-            frame.page("attribution"),
-            label="Which words an answer rests on",
-            icon=":material/arrow_forward:",
-            query_params={"model": st.session_state["model"]},
-        )
     else:
         st.write("Open a model to see what it makes of a prompt.")
 with three.container(border=True, height="stretch"):
     st.markdown("**Is it fair?**")
-    st.write("Not in this version: bias probes are not built yet.")
+    if "model" in st.session_state:
+        fairness(frame.open_model(st.session_state["model"]))
+    else:
+        st.write("Open a model to see which stereotypes it finds likely.")

@@ -1,9 +1,11 @@
 """One prompt through the model: what it answers, where, by which heads; and heads by kind."""
 
+from functools import partial
+
 import streamlit as st
 
 from inspector.model.samples import MOST_CHARACTERS, Asked, is_masked, mask_word, sample, why_not
-from inspector.pages import frame, prompt_view, taxonomy_view
+from inspector.pages import frame, prompt_beside, prompt_view, taxonomy_view
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
 
@@ -31,6 +33,10 @@ def main() -> None:
     asked = _asked(checkpoint)
     if asked is None:
         return
+    other = prompt_beside.other_of(asked.text)
+    if other is not None:
+        before = st.session_state["prompts"][checkpoint.model]
+        prompt_beside.show(checkpoint, asked.text, other, partial(_look_at, before))
     prompt_view.show(checkpoint, asked)
 
 
@@ -119,6 +125,12 @@ def _again(before: list[Asked]) -> None:
     _remember(before, chosen)
     _fill(chosen)
     st.session_state["prompt_before"] = 0
+
+
+def _look_at(before: list[Asked], text: str) -> None:
+    """Ask another text, as if it had been typed."""
+    _remember(before, Asked(text=text))
+    _fill(Asked(text=text))
 
 
 def _remember(before: list[Asked], asked: Asked) -> None:

@@ -16,6 +16,7 @@ PAGES = {  # file -> (title, url, icon)
     "compare": ("Compare", "compare", ":material/difference:"),
     "prompt": ("Prompt", "prompt", ":material/chat:"),
     "attribution": ("Attribution", "attribution", ":material/target:"),
+    "bias": ("Bias", "bias", ":material/balance:"),
     "jobs": ("Jobs", "jobs", ":material/hourglass:"),
 }
 # Drawn here: the app's own icons for the browser's tab come from a server far away.

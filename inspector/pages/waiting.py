@@ -165,6 +165,11 @@ def localized(
     return kept
 
 
+def localized_before(checkpoint: Checkpoint, sha256: str, **question: Any) -> Kept | None:
+    """A localised gap that is there already; None starts nothing."""
+    return _found(_localized, localize_key(checkpoint, sha256, **question))
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
 def items_of(key: str) -> tuple[Item, ...]:
     """The items behind a probe's records; empty where they are not kept any more."""

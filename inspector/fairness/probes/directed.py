@@ -7,24 +7,21 @@ import numpy as np
 from jaxtyping import Float
 
 from inspector.fairness.clusters import positions
-from inspector.fairness.probes.parts import GAP, Part, Values, formula
+from inspector.fairness.probes.parts import Part, Values, formula
 
 
-def _per_direction(sums: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
-    """sum(y D) sum(y^2) / (n sum(y^2 about its mean)), NaN where no direction differs."""
+def _mean_per_direction(sums: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
+    """From sums of y' D', y'^2, y^2 and 1, where a prime is a value about its stratum's mean."""
     moved, apart, squares, n = np.moveaxis(sums, -1, 0)
     below = apart * n
-    return np.asarray(
-        np.divide(
-            moved * squares, below, out=np.full(below.shape, np.nan), where=below > 1e-9 * n * n
-        )
-    )
+    out = np.full(below.shape, np.nan)
+    return np.asarray(np.divide(moved * squares, below, out=out, where=apart > 1e-9 * squares))
 
 
 DIRECTED: Final = formula(
-    _per_direction, 0.0, "nats", signed=lambda values: np.asarray(values[:, 0]), flips=1
+    _mean_per_direction, 0.0, "nats", signed=lambda values: np.asarray(values[:, 0]), flips=1
 )
-"""Mean of y D in nats, against zero, where y and D are taken about their means in a template."""
+"""Mean of direction times difference in nats, against zero; see `directed_part`."""
 
 
 def directed_part(
@@ -37,23 +34,23 @@ def directed_part(
     directions: Float[np.ndarray, " items"],
     differences: Float[np.ndarray, " items"],
 ) -> Part:
-    """A part whose number is the mean of direction times difference, in nats, 0 without bias.
+    """A part whose number is the mean of y D, direction times difference, in nats.
 
     Within each of `strata` (a template with a pair of words) all differences share what the
-    neutral text and the template do, whatever the direction. It is taken out: else it is noise to
-    targets with balanced directions and bias with others. With balanced directions the value is
-    the plain mean of y D, and with directions of one sign in every stratum too: nothing can be
-    taken out there. differences: NaN where an item has none.
+    neutral text and the template do, whatever the direction. That is taken out: else it is noise
+    where directions are balanced, and bias where they are not. With balanced directions the number
+    is the plain mean of y D; else it is what y D would average if they were. A stratum whose
+    directions are all alike has nothing to be set against, but the neutral text: it stays as it
+    is. differences: NaN where an item has none.
     """
     known = ~np.isnan(differences)
     place = positions([strata[i] for i in np.flatnonzero(known).tolist()])[1]
-    y, d = (_about_means(values[known], place) for values in (directions, differences))
-    values: Values
-    if (y**2).sum() > 0:
-        how, values = DIRECTED, np.full((len(known), 4), np.nan)
-        values[known] = np.stack([y * d, y**2, directions[known] ** 2, np.ones(len(y))], axis=1)
-    else:
-        how, values = GAP, (directions * differences)[:, None]
+    y, d = directions[known], differences[known]
+    apart = y - _means(y, place)
+    alike = _means(apart**2, place) < 1e-12
+    y_apart, d_apart = np.where(alike, y, apart), np.where(alike, d, d - _means(d, place))
+    values: Values = np.full((len(known), 4), np.nan)
+    values[known] = np.stack([y_apart * d_apart, y_apart**2, y**2, np.ones(len(y))], axis=1)
     return Part(
         metric=metric,
         category=category,
@@ -61,14 +58,18 @@ def directed_part(
         ids=tuple(ids),
         clusters=tuple(clusters),
         values=values,
-        how=how,
+        how=DIRECTED,
     )
 
 
-def _about_means(
-    values: Float[np.ndarray, " items"], place: np.ndarray
-) -> Float[np.ndarray, " items"]:
-    """Each value less the mean of its stratum."""
-    if not len(values):
-        return values
-    return np.asarray(values - (np.bincount(place, values) / np.bincount(place))[place])
+def added(part: Part) -> Float[np.ndarray, " items"]:
+    """What each item adds to a directed part's number, which is their mean; NaN stays."""
+    moved, apart, squares, _ = part.values.T
+    scale = np.nansum(squares) / max(np.nansum(apart), 1e-300)
+    return np.asarray(moved * scale)
+
+
+def _means(values: Float[np.ndarray, " items"], place: np.ndarray) -> Float[np.ndarray, " items"]:
+    """The mean of each item's stratum."""
+    sizes = np.maximum(np.bincount(place), 1)
+    return np.asarray((np.bincount(place, values) / sizes)[place])

@@ -42,8 +42,8 @@ def probe(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A file or folder, or hub:ID of a data set on the Hub; none: the material that "
-            "comes with the package, where the probe has some."
+            help="A file or folder, hub:ID of a data set on the Hub, or demo:words for the demo "
+            "models; none: the material that comes with the package, where the probe has some."
         ),
     ] = None,
     baseline: Annotated[
@@ -107,7 +107,10 @@ def localize(
     *,
     data: Annotated[
         str | None,
-        typer.Option(help="A file of templates; none: those that come with the package."),
+        typer.Option(
+            help="A file of templates, or demo:words for the demo models; none: those that come "
+            "with the package."
+        ),
     ] = None,
     category: Annotated[
         str | None, typer.Option(help="One category of the templates; none: all together.")

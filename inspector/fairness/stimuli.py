@@ -22,6 +22,7 @@ from inspector.results import Finding, show_plain
 from inspector.weights.problems import Log
 
 HUB: Final = "hub:"
+DEMO: Final = "demo:words"  # material in the words of the demo models, whose truth is known
 ROWS_SHOWN: Final = 50  # of one reason, in a finding
 
 
@@ -64,6 +65,7 @@ def read(
 ) -> Stimuli[Any]:
     """Read a set from a path, from `hub:ID`, or from the package where it is shipped.
 
+    `demo:words` is what the package has of pairs and templates in the words of the demo models.
     Only `hub:ID` uses the network, at `split` and `revision`. Raises BadOption for an unknown
     name or where the data must be given, BadStimuli where nothing can be used.
     """
@@ -76,6 +78,8 @@ def read(
             raise BadOption(f"{name}: comes with the package; it reads no data.")
     elif data is None or not str(data):
         raise BadOption(f"{name}: does not come with the package. Give {known.wanted}.")
+    elif data == DEMO:
+        return known.read(demo_material(name))
     elif isinstance(data, str) and data.startswith(HUB):
         return read_hub(name, data.removeprefix(HUB), split=split, revision=revision)
     else:
@@ -83,6 +87,14 @@ def read(
     if known.shipped is None:  # each set has a reader or is shipped
         raise BadOption(f"{name}: cannot be read.")
     return known.shipped()
+
+
+def demo_material(name: str) -> Path:
+    """The file of a set in the words of the demo models; BadOption where there is none."""
+    path = Path(__file__).parent / "data" / f"demo-{name}.yaml"
+    if not path.is_file():
+        raise BadOption(f"{name}: nothing of it is in the words of the demo models.")
+    return path
 
 
 def provenance(stimuli: Stimuli[Any]) -> dict[str, Any]:

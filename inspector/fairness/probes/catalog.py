@@ -32,7 +32,7 @@ def probes() -> Records[ProbeInfo]:
             ideal=kind.ideal,
             asks=kind.asks,
             data=data_of(kind),
-            scorers=tuple(SCORERS) if kind.asks == "sentences" else (),
+            scorers=scorers_of(kind),
             source=kind.source,
             criticism=kind.known_criticism,
         )
@@ -46,6 +46,13 @@ def probes() -> Records[ProbeInfo]:
         summary={},
         records=records,
     )
+
+
+def scorers_of(kind: ProbeKind) -> tuple[str, ...]:
+    """The scorers that a probe can be asked with; none where it scores no sentences."""
+    if kind.asks != "sentences":
+        return ()
+    return tuple(name for name, one in SCORERS.items() if one.needs in kind.takes)
 
 
 def data_of(kind: ProbeKind) -> str:

@@ -105,7 +105,7 @@ def _answers(
     spaces = [
         raw,
         *([pieces] if pieces else []),
-        _space(", mean-centred", centred, excluded, words),
+        _space(", mean-centred", centred, raw.excluded, words),
     ]
     summary: dict[str, Any] = {"pooling": chosen}
     if len(texts) > 1:

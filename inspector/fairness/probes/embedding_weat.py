@@ -100,7 +100,9 @@ def _spaces(metric: str, rows: Rows, words: Mapping[str, Word]) -> Iterator[Spac
             vectors[name] = rows.rows[[place[id] for id in word.ids]].mean(0)
     pieces = {name: word.pieces for name, word in words.items()}
 
-    def space(more: str, made: Mapping[str, Float[np.ndarray, " width"]]) -> Space:
+    def space(
+        more: str, made: Mapping[str, Float[np.ndarray, " width"]], excluded: Mapping[str, str]
+    ) -> Space:
         fine, why = usable(made)
         return Space(
             metric=f"{metric}{more}",
@@ -110,12 +112,12 @@ def _spaces(metric: str, rows: Rows, words: Mapping[str, Word]) -> Iterator[Spac
             pieces=pieces,
         )
 
-    raw = space("", vectors)
+    raw = space("", vectors, excluded)
     yield raw
     whole = one_piece(raw)
     if whole is not None:
         yield whole
     centred = {name: vector - rows.mean for name, vector in raw.vectors.items()}
-    yield space(", mean-centred", centred)
+    yield space(", mean-centred", centred, raw.excluded)
     flat = {name: v - (rows.top @ v) @ rows.top for name, v in centred.items()}
-    yield space(f", {REMOVED} main direction removed", flat)
+    yield space(f", {REMOVED} main direction removed", flat, raw.excluded)

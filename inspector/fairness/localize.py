@@ -24,7 +24,7 @@ from inspector.model.load import Model
 from inspector.results import show_plain
 from inspector.weights.problems import Log
 
-MOST: Final = 512  # contrasts that are asked, and as many controls
+MOST: Final = 200  # contrasts that are asked, and as many controls
 PATCHED: Final = (
     "The sentence with the target is run; what a part gives there is replaced by what it gives in "
     "the sentence with the neutral text, position by position: shared tokens and the place where "

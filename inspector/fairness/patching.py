@@ -15,6 +15,7 @@ from inspector.model.hooks import (
     captured,
     captured_inputs,
     changed_first,
+    changed_input,
     changed_output,
     first,
     instead,
@@ -85,7 +86,7 @@ def batches(model: Model, readings: Sequence[Reading]) -> Iterator[Batch]:
     config = model.network.config.get_text_config()
     kept = 6 * config.hidden_size * len(model.blocks)
     for shape, numbers in shapes.items():
-        row = max(shape[:2]) * (config.vocab_size + kept)
+        row = max(shape[:2]) * kept + shape[2] * config.vocab_size
         most = min(MOST_ROWS, max(1, LOGITS // row))
         for begin in range(0, len(numbers), most):
             yield _batch(model, readings, numbers[begin : begin + most])
@@ -121,12 +122,15 @@ def run(model: Model, side: Side, changes: Sequence[Change] = ()) -> Float[Tenso
     given: dict[str, Any] = {"attention_mask": torch.ones_like(side.ids)}
     if model.kind == "causal":
         given["use_cache"] = False
+    rows = torch.arange(len(side.ids), device=side.ids.device)[:, None]
+    network: Any = model.network
     with ExitStack() as stack:
         for change in changes:
             stack.enter_context(change)
-        logits: Tensor = model.network(side.ids, **given).logits
-    rows = torch.arange(len(side.ids), device=side.ids.device)[:, None]
-    read = logits[rows, side.places]
+        # the last step sees the places that are read alone: a vocabulary is large
+        last = network.get_output_embeddings()
+        stack.enter_context(changed_input(last, lambda stream: stream[rows, side.places]))
+        read: Tensor = network(side.ids, **given).logits
     said = read.to(torch.promote_types(read.dtype, torch.float32)).log_softmax(-1)
     return (said.gather(-1, side.wanted[..., None])[..., 0] * side.signs).sum(-1)
 
@@ -142,7 +146,10 @@ def see(model: Model, side: Side, parts: Sequence[nn.Module]) -> Seen:
         value=value,
         begin=begin[0],
         blocks=tuple(one[0] for one in blocks),
-        given={part: one[0] for part, one in zip(parts, given, strict=True)},
+        given={
+            part: one[0].reshape(*side.ids.shape, -1)  # OPT's lays all tokens in one row
+            for part, one in zip(parts, given, strict=True)
+        },
     )
 
 
@@ -168,17 +175,9 @@ def giving(known: Returned, stream: Tensor) -> Callable[..., Returned]:
     return lambda *_given, **_named: out
 
 
-def put(
-    module: nn.Module,
-    other: Float[Tensor, "rows tokens width"],
-    where: Bool[Tensor, "rows tokens"] | None = None,
-) -> Change:
-    """Let a module give something else, everywhere or in some positions."""
-    if where is None:
-        return changed_output(module, lambda own: other.to(own.dtype))
-    return changed_output(
-        module, lambda own: torch.where(where[..., None], other.to(own.dtype), own)
-    )
+def put(module: nn.Module, other: Float[Tensor, "rows tokens width"]) -> Change:
+    """Let a module give something else."""
+    return changed_output(module, lambda own: other.to(own.dtype).reshape(own.shape))
 
 
 def put_before(
@@ -186,7 +185,7 @@ def put_before(
     other: Float[Tensor, "rows tokens width"],
     where: Bool[Tensor, "rows tokens"],
 ) -> Change:
-    """The same with what a module is given."""
+    """Let a module be given something else in some positions."""
     return changed_first(
         module, lambda own: torch.where(where[..., None], other.to(own.dtype), own)
     )
@@ -200,8 +199,8 @@ def put_along(
     """Let a module give, along a direction of length 1 in each row, what another run gave."""
 
     def change(own: Tensor) -> Tensor:
-        along = ((other - own) * direction[:, None]).sum(-1, keepdim=True)
-        return own + (along * direction[:, None]).to(own.dtype)
+        along = ((other - own.reshape(other.shape)) * direction[:, None]).sum(-1, keepdim=True)
+        return own + (along * direction[:, None]).to(own.dtype).reshape(own.shape)
 
     return changed_output(module, change)
 

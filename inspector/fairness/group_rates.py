@@ -112,11 +112,11 @@ class Counted:
 
 def counted(
     metric: Metric, truth: Codes, said: Codes, groups: Codes, also: Codes | None = None
-) -> tuple[Counted, Codes]:
-    """Texts counted for a metric, and the kind of each (-1: of none).
+) -> tuple[Counted, Int[np.ndarray, " decisions"]]:
+    """Texts counted for a metric, and the kind of each decision (-1: of none).
 
     truth, said: true and predicted class; groups: code of the group. `also`: what another
-    classifier said of the same texts, so that kinds tell that apart too.
+    classifier said of the same texts, so that kinds tell that apart too; its decisions come last.
     """
     told = said if also is None else np.concatenate([said, also])
     true = truth if also is None else np.concatenate([truth, truth])

@@ -17,6 +17,7 @@ from inspector.fairness.resampling import RESAMPLES
 from inspector.fairness.uncertainty import ALPHA, score_interval
 from inspector.results import Estimate
 
+Kinds = Int[np.ndarray, " decisions"]
 UNITS: Final = {"ratio": "ratio"}  # of a kind of metric; all others are differences of shares
 NULLS: Final = {"ratio": 1.0}
 
@@ -135,7 +136,7 @@ def changed_metric_of_groups(
 class _Pairs:
     """Texts counted by what two classifiers said of them, and the group."""
 
-    def __init__(self, found: Counted, kinds: Codes, groups: Codes) -> None:
+    def __init__(self, found: Counted, kinds: Kinds, groups: Codes) -> None:
         self.found = found
         single = len(found.metric.views) == 1
         place = found.metric.views[0][groups] if single else groups
@@ -152,9 +153,9 @@ class _Pairs:
 
     def change(
         self,
-        counts: Int[np.ndarray, "*draws cells"],
-        swapped: Int[np.ndarray, "*draws cells"] | None = None,
-    ) -> Float[np.ndarray, "*draws"]:
+        counts: Int[np.ndarray, "*drawn cells"],
+        swapped: Int[np.ndarray, "*moved cells"] | None = None,
+    ) -> Float[np.ndarray, "*out"]:
         """After less before, where of some texts of each cell the two are exchanged."""
         moved = np.zeros_like(counts) if swapped is None else swapped
         sides = []
@@ -256,7 +257,9 @@ def _ratio(
     z = float(ndtri(1 - (1 - confidence) / (2 * total)))
     ends = []
     for yes, sizes in parts:
-        each = np.array([score_interval(k / n, n, z) for k, n in zip(yes, sizes, strict=True)])
+        each = np.array(
+            [score_interval(float(k / n), int(n), z) for k, n in zip(yes, sizes, strict=True)]
+        )
         low, high = each.T
         most = high.min() / low.max() if low.max() > 0 else 1.0
         ends.append((low.min() / high.max(), min(1.0, most)))

@@ -18,6 +18,7 @@ from inspector.results import Estimate
 
 BINS: Final = 10
 SIMULATIONS: Final = 999
+DEALT: Final = 5_000_000  # texts dealt out anew in all, from which on fewer draws are made
 
 Forecasts = Float[np.ndarray, " items"]
 Events = Bool[np.ndarray, " items"]
@@ -107,7 +108,7 @@ def measured_calibration_gap(
     """Widest difference between groups in mean forecast less share that came true.
 
     Groups of under `fewest` texts are not compared. Test: groups shuffled among all texts, so it
-    is one of any difference in the residuals' law. Interval: Welch's for pairs, normal, with
+    is one of any difference in the residuals' law; over 500 texts with fewer draws, at least 999. Interval: Welch's for pairs, normal, with
     Bonferroni's correction.
     """
     kept = _compared(groups, fewest)
@@ -116,6 +117,7 @@ def measured_calibration_gap(
     parts = [residuals[of == name] for name in names]
     means = np.array([part.mean() for part in parts])
     squares = np.array([part.var(ddof=1) / len(part) for part in parts])
+    draws = min(draws, max(SIMULATIONS, DEALT // len(of)))
     test = group_test(residuals, of, widest, seed=seed, draws=draws)
     pairs = len(parts) * (len(parts) - 1) // 2
     value = float(np.ptp(means))

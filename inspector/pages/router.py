@@ -17,6 +17,7 @@ PAGES = {  # file -> (title, url, icon)
     "prompt": ("Prompt", "prompt", ":material/chat:"),
     "attribution": ("Attribution", "attribution", ":material/target:"),
     "bias": ("Bias", "bias", ":material/balance:"),
+    "groups": ("Groups", "groups", ":material/groups:"),
     "jobs": ("Jobs", "jobs", ":material/hourglass:"),
 }
 # Drawn here: the app's own icons for the browser's tab come from a server far away.

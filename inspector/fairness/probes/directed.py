@@ -10,16 +10,21 @@ from inspector.fairness.clusters import positions
 from inspector.fairness.probes.parts import Part, Values, formula
 
 
-def _mean_per_direction(sums: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
+def _mean_per_direction(sums: Float[np.ndarray, "... 5"]) -> Float[np.ndarray, "..."]:
     """From sums of y' D', y'^2, y^2 and 1, where a prime is a value about its stratum's mean."""
-    moved, apart, squares, n = np.moveaxis(sums, -1, 0)
+    moved, apart, squares, n, _ = np.moveaxis(sums, -1, 0)
     below = apart * n
     out = np.full(below.shape, np.nan)
     return np.asarray(np.divide(moved * squares, below, out=out, where=apart > 1e-9 * squares))
 
 
 DIRECTED: Final = formula(
-    _mean_per_direction, 0.0, "nats", signed=lambda values: np.asarray(values[:, 0]), flips=1
+    _mean_per_direction,
+    0.0,
+    "nats",
+    signed=lambda values: np.asarray(values[:, 0]),
+    flips=1,
+    tied=lambda values: np.asarray(values[:, 4] > 0),
 )
 """Mean of direction times difference in nats, against zero; see `directed_part`."""
 
@@ -49,8 +54,9 @@ def directed_part(
     apart = y - _means(y, place)
     alike = _means(apart**2, place) < 1e-12
     y_apart, d_apart = np.where(alike, y, apart), np.where(alike, d, d - _means(d, place))
-    values: Values = np.full((len(known), 4), np.nan)
-    values[known] = np.stack([y_apart * d_apart, y_apart**2, y**2, np.ones(len(y))], axis=1)
+    values: Values = np.full((len(known), 5), np.nan)
+    columns = [y_apart * d_apart, y_apart**2, y**2, np.ones(len(y)), d == 0]
+    values[known] = np.stack(columns, axis=1)
     return Part(
         metric=metric,
         category=category,
@@ -64,7 +70,7 @@ def directed_part(
 
 def added(part: Part) -> Float[np.ndarray, " items"]:
     """What each item adds to a directed part's number, which is their mean; NaN stays."""
-    moved, apart, squares, _ = part.values.T
+    moved, apart, squares, *_ = part.values.T
     scale = np.nansum(squares) / max(np.nansum(apart), 1e-300)
     return np.asarray(moved * scale)
 

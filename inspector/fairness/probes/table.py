@@ -181,6 +181,23 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
             "The norm before the unembedding is left out.",
         ),
     ),
+    "winobias": ProbeKind(
+        function="winobias",
+        asks="sentences",
+        given="winobias",
+        measures="How often a pronoun is likelier where it agrees with an occupation's stereotype.",
+        ideal="0.5",
+        source="Zhao, Wang, Yatskar, Ordonez and Chang 2018, arXiv 1804.06876",
+    ),
+    "winogender": ProbeKind(
+        function="winogender",
+        asks="sentences",
+        given="winogender",
+        measures="How far the odds of whom a pronoun means follow labour statistics, in nats.",
+        ideal="0",
+        source="Rudinger, Naradowsky, Leonard and Van Durme 2018, arXiv 1804.09301",
+        criticism=("Grammatical cases are mixed and some sentences have typing errors.",),
+    ),
 }
 """Every probe by name."""
 

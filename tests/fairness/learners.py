@@ -48,6 +48,7 @@ def taught(
     folder: Path,
     texts: Mapping[str, float],
     more_words: Iterable[str] = (),
+    answers: Mapping[str, int] | None = None,
     kind: str = "causal",
     steps: int = 80,
     width: int = 48,
@@ -55,18 +56,26 @@ def taught(
 ) -> Model:
     """A model of one layer that learned texts, each shown as often as its number says.
 
-    `more_words`: texts whose words are known, though never seen. `kind`: "causal" or "masked" (a
-    third of the tokens are hidden at each step). Saved to `folder` and loaded from there. A
-    hundred texts of ten words take a second or two.
+    `more_words`: texts whose words are known, though never seen. `answers`: the character at
+    which the answer of a text begins; it counts as much as all that stands before. `kind`:
+    "causal" or "masked" (a third of the tokens are hidden at each step). Saved to `folder` and
+    loaded from there. A hundred texts of ten words take a second or two.
     """
     torch.manual_seed(seed)
     masked = kind == "masked"
     tokenizer = words_of((*texts, *more_words), masked)
-    rows = [[*([] if masked else [BEGIN]), *ids] for ids in tokenizer(list(texts))["input_ids"]]
+    read = tokenizer(list(texts), return_offsets_mapping=True)
+    lead = [] if masked else [BEGIN]
+    rows = [[*lead, *ids] for ids in read["input_ids"]]
     longest = max(map(len, rows))
     ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
+    late = torch.zeros(ids.shape, dtype=torch.bool)
+    for i, (text, spans) in enumerate(zip(texts, read["offset_mapping"], strict=True)):
+        first = (answers or {}).get(text, len(text))
+        for j, (start, _) in enumerate(spans, len(lead)):
+            late[i, j] = start >= first
     network = _network(len(tokenizer), longest + 40, width, masked)
-    _train(network, ids, torch.tensor(list(texts.values())), masked, steps)
+    _train(network, ids, late, torch.tensor(list(texts.values())), masked, steps)
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return load(folder)
@@ -95,23 +104,33 @@ def _network(words: int, window: int, width: int, masked: bool) -> torch.nn.Modu
 def _train(
     network: torch.nn.Module,
     ids: torch.Tensor,
+    late: torch.Tensor,
     weights: torch.Tensor,
     masked: bool,
     steps: int,
 ) -> None:
     network.train()
+    head = network.cls if masked else network.lm_head
     optimizer = torch.optim.AdamW(network.parameters(), lr=FAST, weight_decay=0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, FAST, total_steps=steps)
     for _ in range(steps):
-        shown = wanted = ids[torch.multinomial(weights, BATCH, replacement=True)]
+        chosen = torch.multinomial(weights, BATCH, replacement=True)
+        shown = wanted = ids[chosen]
         asked = wanted != PAD
         if masked:
             asked = (torch.rand(wanted.shape) < 1 / 3) & (wanted > END)
             shown = wanted.masked_fill(asked, MASK)
-        logits = network(input_ids=shown, attention_mask=(wanted != PAD).long()).logits
+        mask = (wanted != PAD).long()
+        hidden = network.base_model(input_ids=shown, attention_mask=mask).last_hidden_state
+        answer = late[chosen]
         if not masked:
-            logits, wanted, asked = logits[:, :-1], wanted[:, 1:], asked[:, 1:]
-        loss = torch.nn.functional.cross_entropy(logits[asked], wanted[asked])
+            hidden = hidden[:, :-1]
+            wanted, asked, answer = wanted[:, 1:], asked[:, 1:], answer[:, 1:]
+        nats = torch.nn.functional.cross_entropy(
+            head(hidden[asked]), wanted[asked], reduction="none"
+        )
+        answer = answer[asked]
+        loss = nats[~answer].mean() + (nats[answer].mean() if answer.any() else 0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -150,7 +150,7 @@ def _by_family(
         judged = judge_all([measured[i] for i in places], margin, problems, _correction(family))
         for i, one in zip(places, judged, strict=True):
             own = parts[i].problems
-            told = (*problems, *own)
+            told = tuple(dict.fromkeys((*problems, *own)))
             found[i] = judge(measured[i], one.p_adjusted, margin, told) if own else one
     return [found[i] for i in range(len(parts))]
 

@@ -76,7 +76,13 @@ def shared(lengths: Gram, pairs: int, drawn: Drawn) -> Shared:
     if pairs < FEWEST:
         raise NotEnoughData(f"a direction needs {FEWEST} pairs of known words, got {pairs}")
     by_pair = _agreement(lengths[:pairs, :pairs])
-    null = np.array([_agreement(lengths[np.ix_(one, one)]).mean() for one in drawn])
+    step = max(1, COLUMNS // pairs**2)
+    null = np.concatenate(
+        [
+            _agreement(lengths[some[:, :, None], some[:, None, :]]).mean(1)
+            for some in (drawn[i : i + step] for i in range(0, len(drawn), step))
+        ]
+    )
     value = float(by_pair.mean())
     return Shared(
         value=value,
@@ -87,13 +93,16 @@ def shared(lengths: Gram, pairs: int, drawn: Drawn) -> Shared:
     )
 
 
-def _agreement(products: Float[np.ndarray, "pairs pairs"]) -> Float[np.ndarray, " pairs"]:
+def _agreement(
+    products: Float[np.ndarray, "*draws pairs pairs"],
+) -> Float[np.ndarray, "*draws pairs"]:
     """Signed square cosine of each difference with the mean of the others."""
-    own = products.diagonal()
-    with_others = products.sum(1) - own
-    others = products.sum() - 2 * products.sum(1) + own
+    own = np.diagonal(products, axis1=-2, axis2=-1)
+    summed = products.sum(-1)
+    with_others = summed - own
+    others = summed.sum(-1, keepdims=True) - 2 * summed + own
+    agreement = np.zeros(own.shape)
     size = own * others
-    agreement = np.zeros(len(own))
     np.divide(np.sign(with_others) * with_others**2, size, out=agreement, where=size > 0)
     return agreement
 
@@ -110,9 +119,11 @@ def written(
     `sizes` are those of the drawn directions before it: `sums(lengths, drawn)`.
     """
     null = _energy(sums(products, drawn), sizes)
+    if not np.isfinite(null).all():
+        raise NotEnoughData("it writes nothing along some directions, or what is not finite")
     mean, spread = float(null.mean()), float(null.std(ddof=1))
-    if not (np.isfinite(mean) and spread > 0):
-        raise NotEnoughData("it writes nothing along some directions, or all alike")
+    if not spread > 0:
+        raise NotEnoughData("it writes along all directions alike")
     after, before = products[:pairs, :pairs], lengths[:pairs, :pairs]
     whole = float(_energy(after.sum()[None], before.sum()[None])[0])
     without = _energy(_leaving_out(after), _leaving_out(before))

@@ -178,7 +178,9 @@ def _direction(
     words = read_words(tokenizer, [word for pair in pairs for word in (pair.more, pair.less)])
     taken = {id for word in words.values() for id in word.ids}
     others = _others(tokenizer, taken, rows.rows, seed)
-    read = read_rows(rows, reader, [*(id for id in taken if id < rows.rows), *others.ravel()])
+    read = read_rows(
+        rows, reader, [*(id for id in taken if id < rows.rows), *others.ravel().tolist()]
+    )
     vectors = dict(zip(read.ids, read.rows, strict=True))
     excluded: dict[str, str] = {}
     known: dict[str, Float[np.ndarray, " width"]] = {}

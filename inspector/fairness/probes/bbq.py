@@ -107,8 +107,8 @@ def _guarded(choice: Choice, text: str, needs_spans: bool) -> Sentence:
     Names of two persons are about as likely after the same words in another order.
     """
     words = [match.start() for match in re.finditer(r"\S+", choice.context)]
-    spans = ((words[-LAST_WORDS:][0], len(choice.context.rstrip())),) if words else ()
-    return Sentence(text=text, scored=spans if needs_spans else None)
+    span = (words[-LAST_WORDS:][0], len(choice.context))
+    return Sentence(text=text, scored=(span,) if needs_spans else None)
 
 
 def _item(choice: Choice, scores: Sequence[Score], values: Sequence[float | None]) -> ChoiceScore:

@@ -96,7 +96,7 @@ def _read(stimuli: Stimuli[Labelled]) -> None:
             "attributes": f"{len(attributes):,}",
         }
     )
-    with st.expander("What was read, and what was left out", expanded=bool(stimuli.excluded)):
+    with st.expander("What was read, and what was left out and why"):
         rows = [["label", "", show_plain(name, 80), n] for name, n in labels.most_common()]
         for attribute in attributes:
             sizes = Counter(item.groups[attribute] for item in stimuli.items)
@@ -110,7 +110,7 @@ def _read(stimuli: Stimuli[Labelled]) -> None:
             alt=f"{len(labels)} labels and the groups of {len(attributes)} attributes, with counts",
         )
         if len(rows) > MOST_LABELS:
-            st.caption(f"The first {MOST_LABELS} of {len(rows):,}.")
+            st.caption(f"The first {MOST_LABELS:d} of {len(rows):,}.")
         material.left_out(stimuli, "groups")
 
 

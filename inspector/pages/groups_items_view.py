@@ -30,9 +30,7 @@ def show(items: Sequence[Item]) -> None:
     st.caption(f"{len(items):,} texts, each with what the model says. Shown when you ask for them.")
     if not st.toggle("Show the texts", key="groups_show_items"):
         return
-    choice = st.segmented_control(
-        "Which", list(CHOICES), default="All", required=True, key="groups_which"
-    )
+    choice = st.selectbox("Which", list(CHOICES), key="groups_which")
     found = [item for item in items if CHOICES[choice](item)]
     swapped = any(item["swapped"] is not None or item["not_swapped"] for item in items)
     columns = [*FIRST, *(SWAPPED if swapped else ())]

@@ -10,6 +10,7 @@ from inspector.fairness.probes.classifier_parts import PARITY_RATIO
 from inspector.fairness.probes.records import ALL, Probe
 from inspector.fairness.probes.table import ProbeKind
 from inspector.fairness.stored import Item
+from inspector.fairness.verdicts import INCONCLUSIVE
 from inspector.pages import bias_probe_view, frame, groups_items_view
 from inspector.report import bias_words, charts_groups
 from inspector.report import groups_words as words
@@ -37,7 +38,8 @@ def show(kept: Kept, items: Sequence[Item], kind: ProbeKind) -> None:
     _findings(kept)
     bias_probe_view.criticism(kind)
     st.header("What this does not show")
-    st.table(pd.DataFrame(words.LIMITS, columns=["what", "who says so"]), hide_index=True)
+    own_words = pd.DataFrame(words.LIMITS, columns=["what", "who says so"])
+    st.table(own_words, hide_index=True)
     bias_probe_view.rests_on(kept)
     frame.downloads(kept, ("json", "csv", "html"), "groups_download")
 
@@ -46,17 +48,16 @@ def _verdict(record: Probe, kept: Kept) -> None:
     said = bias_words.VERDICTS[record.verdict]
     st.header(said.title)
     if said.sound:
-        st.write(words.sentence(record))
+        st.text(words.sentence(record))
         st.caption(said.meaning)
     else:
         st.warning(said.meaning, icon=":material/warning:")
     st.text(f"Why: {show_plain(record.reason, 1000)}.")
     told = {}
     if record.estimate is not None and record.low is not None and record.high is not None:
-        low, high = words.size(record.low, record.unit), words.size(record.high, record.unit)
         told = {
             "widest gap in errors": words.size(record.estimate, record.unit),
-            "95 % interval": f"{low} to {high}",
+            "95 % interval": words.ends(record.low, record.high, record.unit),
         }
     if record.expected is not None:
         told["by chance alone"] = words.size(record.expected, record.unit)
@@ -123,7 +124,7 @@ def _table(rows: Sequence[Row], fewest: int) -> None:
         key="groups_table",
         alt=f"{len(groups)} groups with their rates, 95 % intervals and counts",
     )
-    st.caption(f"In brackets the 95 % interval. * rests on under {fewest} texts: not compared.")
+    st.caption(f"In brackets the 95 % interval. * rests on under {fewest:d} texts: not compared.")
 
 
 def _cell(one: Row) -> str:
@@ -144,32 +145,32 @@ def _gaps(records: Sequence[Probe], attribute: str) -> None:
         if one.metric == PARITY_RATIO:
             st.text(words.four_fifths(one))
     by_class = [one for one in records if one.category.startswith(f"{name}, class ")]
-    _numbers([*own, *by_class], "groups_numbers")
+    _numbers([*own, *by_class], "groups_numbers", "gaps")
     st.caption(
         "Chance alone gives a widest gap above zero, the more so with many small groups. "
         "Intervals hold for all pairs of groups at once; p is corrected over the attributes."
     )
 
 
-def _numbers(records: Sequence[Probe], key: str) -> None:
+def _numbers(records: Sequence[Probe], key: str, what: str) -> None:
     told = [
         [
             one.metric,
-            words.MEANINGS.get(one.metric, ""),
             show_plain(one.category, 80),
-            one.verdict,
+            "not tested" if one.verdict == INCONCLUSIVE and one.p_value is None else one.verdict,
             *(one.estimate, one.low, one.high, one.expected, one.p_adjusted, one.mde80),
             one.n_items,
+            words.MEANINGS.get(one.metric),
         ]
         for one in records
     ]
-    columns = ["metric", "compares", "of", "verdict", *NUMBERS, "texts"]
+    columns = ["metric", "of", "verdict", *NUMBERS, "texts", "compares"]
     st.dataframe(
         pd.DataFrame(told, columns=columns).dropna(axis=1, how="all"),
         hide_index=True,
         key=key,
         column_config=dict.fromkeys(NUMBERS, frame.FOUR_DIGITS),
-        alt=f"{len(told)} numbers with intervals and verdicts",
+        alt=f"{len(told)} {what} with intervals and verdicts",
     )
 
 
@@ -179,7 +180,7 @@ def _signed(records: Sequence[Probe], attribute: str) -> None:
     own = [one for one in records if one.category.startswith(f"{name}=")]
     if own:
         with st.expander("Each group less all others, with a sign"):
-            _numbers(own, "groups_signed")
+            _numbers(own, "groups_signed", "signed differences")
 
 
 def _calibration(kept: Kept, attribute: str) -> None:
@@ -210,7 +211,7 @@ def _swaps(records: Sequence[Probe], kept: Kept) -> None:
     told = {"texts swapped": f"{found['swapped']:,}", "decisions flipped": f"{found['flipped']:,}"}
     told |= {show_plain(f"not: {why}", 60): f"{n:,}" for why, n in found["excluded"].items()}
     frame.metrics(told)
-    _numbers([one for one in records if one.category == "swaps"], "groups_swaps")
+    _numbers([one for one in records if one.category == "swaps"], "groups_swaps", "numbers")
     st.caption(
         "Net flips and log-odds are from the first words of the pairs to the second ones: below "
         "zero the second ones are selected less. Any change of words moves log-odds, so only net "
@@ -241,7 +242,7 @@ def _small(rows: Sequence[Row], kept: Kept) -> None:
     if not small:
         return
     st.header("Not compared")
-    st.caption(f"Rates of this attribute that rest on under {kept.summary['fewest']} texts.")
+    st.caption(f"Rates of this attribute that rest on under {kept.summary['fewest']:d} texts.")
     st.dataframe(
         pd.DataFrame(
             [

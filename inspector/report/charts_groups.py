@@ -10,7 +10,7 @@ from inspector.fairness.probes.records import Probe
 from inspector.report.bias_words import quantity
 from inspector.report.charts import Chart
 from inspector.report.charts_bias import LABELS, NULL, SHAPES
-from inspector.report.groups_words import size
+from inspector.report.groups_words import ends, size
 from inspector.results import show_plain
 
 Row = Mapping[str, Any]
@@ -195,9 +195,8 @@ def calibration(rows: Sequence[Row]) -> Chart:
         .encode(x="x:Q", y="y:Q")
     )
     told = "; ".join(
-        f"{show_plain(str(row['group']), 60)}: forecasts are {size(row['excess'], 'share')} over "
-        f"what came true ({size(row['excess_low'], 'share')} to "
-        f"{size(row['excess_high'], 'share')})"
+        f"{show_plain(str(row['group']), 60)} {size(row['excess'], 'share')} "
+        f"({ends(row['excess_low'], row['excess_high'], 'share')})"
         for row in rows[:MOST_LINES]
     )
     fewer = f" Drawn are the first {MOST_LINES}." if len(names) > MOST_LINES else ""
@@ -205,7 +204,8 @@ def calibration(rows: Sequence[Row]) -> Chart:
         figure=alt.layer(line, base.mark_line(strokeWidth=1.5, opacity=0.7), marks).properties(
             height=420
         ),
-        alt=f"Calibration of {len(names)} groups; larger marks are more texts. {told}.{fewer} "
+        alt=f"Calibration of {len(names)} groups; larger marks are more texts. Mean forecast "
+        f"less what came true: {told}.{fewer} "
         "Dashed: as often as said.",
         table=table,
     )

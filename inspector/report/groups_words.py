@@ -61,21 +61,27 @@ def size(value: float, unit: str | None) -> str:
     return f"{100 * value:.1f} points" if unit == "share" else quantity(value, unit)
 
 
+def ends(low: float, high: float, unit: str | None) -> str:
+    """An interval of such distances."""
+    if unit == "share":
+        return f"{100 * low:.1f} to {100 * high:.1f} points"
+    return f"{quantity(low, None)} to {quantity(high, unit)}"
+
+
 def sentence(record: Probe) -> str:
     """One gap with its interval, what chance alone gives, and what it rests on; own words alone."""
     if record.estimate is None:
         return f"There is no number: {record.n_excluded:,} texts are left out."
-    ends = ""
+    interval = ""
     if record.low is not None and record.high is not None:
-        low, high = size(record.low, record.unit), size(record.high, record.unit)
-        ends = f" (95 % interval {low} to {high})"
+        interval = f" (95 % interval {ends(record.low, record.high, record.unit)})"
     chance = ""
     if record.expected is not None:
         expected = size(record.expected, record.unit)
         chance = f" Groups without any gap would show {expected} by chance."
     return (
-        f"The {record.metric} is {size(record.estimate, record.unit)}{ends}.{chance} It rests on "
-        f"{record.n_items:,} texts; {record.n_excluded:,} are left out."
+        f"The {record.metric} is {size(record.estimate, record.unit)}{interval}.{chance} It rests "
+        f"on {record.n_items:,} texts; {record.n_excluded:,} are left out."
     )
 
 

@@ -182,7 +182,10 @@ def parts_of(items: Sequence[PronounScore], problem: str | None = None) -> tuple
 
 
 def _gap(kind: str, items: Sequence[PronounScore]) -> Part:
-    """In nats: log P with a man's pronoun less with a woman's, by which the stereotype says."""
+    """In nats: log P with a man's pronoun less with a woman's, by which the stereotype says.
+
+    Set against the other sentences of its type with the same man's pronoun.
+    """
     male = np.array([item.male for item in items], dtype=float)
     gaps = np.array([_value(item.gap) for item in items], dtype=float)
     return directed_part(
@@ -191,7 +194,7 @@ def _gap(kind: str, items: Sequence[PronounScore]) -> Part:
         "gap",
         [item.id for item in items],
         [item.cluster for item in items],
-        [(item.group, *sorted(p.lower() for p in item.pronouns)) for item in items],
+        [(item.group, item.pronouns[0 if item.male > 0 else 1].lower()) for item in items],
         male,
         male * gaps,
     )

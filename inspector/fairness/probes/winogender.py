@@ -49,7 +49,7 @@ CHANGE_OF_R: Final = formula(
 )
 
 
-def _rows(values: Values) -> Values:
+def _rows(values: Float[np.ndarray, "pairs 2"]) -> Float[np.ndarray, "pairs 7"]:
     """What each pair adds to each sum, and to the covariance."""
     x, y = values.T
     apart = (x - np.nanmean(x)) * (y - np.nanmean(y))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import UnsupportedModel
+from inspector.fairness.packing import packed
 from inspector.model.hooks import attention_by, changed_input
 from inspector.model.load import Model
 from inspector.model.targets import SAME
@@ -22,6 +23,7 @@ TOKENS: Final = {
     "cuda": 32_768,
 }  # in one forward; past what a processor's cache holds it slows
 A_FORWARD: Final = {"cpu": 32, "cuda": 4096}  # tokens that another forward takes as long as
+WORTH_PACKING: Final = 4096  # tokens of all rows together
 LAST_STEPS: Final[Mapping[str, str]] = {  # family -> where, in the last block, tokens part
     **dict.fromkeys(("bert", "roberta", "electra"), "attention.output"),
 }
@@ -87,11 +89,17 @@ class Reader:
         if self.short is None and runs:
             self.short = self._holds(min(runs, key=lambda row: len(row.ids)))
         found: dict[Asked, Answer] = {}
-        for batch in self._batches(runs):
-            progress(len(found), len(runs), "rows")
-            for row, answer in zip(batch, self._run(batch), strict=True):
-                found[row.ids, row.attention] = answer
+        with self._packed(runs):
+            for batch in self._batches(runs):
+                progress(len(found), len(runs), "rows")
+                for row, answer in zip(batch, self._run(batch), strict=True):
+                    found[row.ids, row.attention] = answer
         return [_part(row, found[row.ids, row.attention], merged) for row in rows]
+
+    def _packed(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
+        if sum(len(row.ids) for row in rows) < WORTH_PACKING:
+            return nullcontext()
+        return packed(self.model.network, TOKENS["cpu"], self.memory)
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         kind = self.model.device.type

@@ -51,12 +51,19 @@ class Shared:
     p_value: float
 
 
-def draws(pairs: int, pool: int, seed: int) -> Drawn:
-    """Which differences of the pool each random direction is made of, after the `pairs` real."""
-    if pool < pairs:
-        raise NotEnoughData(f"random directions of {pairs} pairs need as many others, got {pool}")
+def draws(like: Int[np.ndarray, " pool"], pairs: int, seed: int) -> Drawn:
+    """Which differences of the pool each random direction is made of, after the `pairs` real.
+
+    `like`: which real pair each of the pool is drawn in the place of; a direction has one of each.
+    """
     rng = np.random.default_rng(seed)
-    return pairs + rng.integers(0, pool, (DRAWS, pairs))
+    drawn = np.empty((DRAWS, pairs), dtype=np.int64)
+    for pair in range(pairs):
+        choice = np.flatnonzero(like == pair)
+        if len(choice) < FEWEST:
+            raise NotEnoughData(f"there are {len(choice)} random words like those of a pair")
+        drawn[:, pair] = pairs + rng.choice(choice, DRAWS)
+    return drawn
 
 
 def gram(

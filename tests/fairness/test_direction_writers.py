@@ -15,7 +15,9 @@ from inspector.fairness.probes.running import judged
 from inspector.fairness.probes.table import probe
 from inspector.fairness.stimuli import read
 from inspector.fairness.verdicts import CHANGED, DETECTED, INCONCLUSIVE, INVALID
-from inspector.fairness.writers import DRAWS, draws, gram, shared, sums, written
+from inspector.fairness.word_direction import NEAR, other_words
+from inspector.fairness.words import read_tokenizer
+from inspector.fairness.writers import DRAWS, POOL, draws, gram, shared, sums, written
 from inspector.weights.checkpoint import open_checkpoint
 
 PAIRS = 6
@@ -217,7 +219,7 @@ def test_a_table_of_another_width_is_refused(pairs, tmp_path):
 
 def drawn_case(pairs=5, pool=40, width=12, seed=0):
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(pairs + pool, width)), draws(pairs, pool, seed), rng
+    return rng.normal(size=(pairs + pool, width)), draws(np.arange(pool) % pairs, pairs, seed), rng
 
 
 def test_inner_products_stand_for_directions():
@@ -251,6 +253,28 @@ def test_agreement_is_a_cosine_with_the_other_pairs():
     assert shared(whole @ whole.T, 5, drawn).value == pytest.approx(1)
     with pytest.raises(NotEnoughData, match="needs 2 pairs"):
         shared(whole @ whole.T, 1, drawn)
+
+
+def test_random_directions_have_one_of_each_kind():
+    like = np.array([0, 0, 1, 1, 1, 2, 2])
+    drawn = draws(like, 3, seed=0)
+    assert (like[drawn - 3] == np.arange(3)).all()
+    assert {*np.unique(drawn)} == set(range(3, 10))
+    with pytest.raises(NotEnoughData, match="1 random words"):
+        draws(like[:-1], 3, seed=0)
+
+
+def test_words_of_a_random_pair_stand_near_in_the_vocabulary():
+    tokenizer = read_tokenizer(open_checkpoint("demo:planted"))
+    ids = sorted(tokenizer.get_vocab().values())
+    large = word_level([f"w{i}" for i in range(2000)]).backend_tokenizer
+    found = other_words(large, [((100,), (1500,)), ((900,), (950, 3))], 2003, 0)
+    assert len(found) == POOL
+    for number, (more, less) in enumerate(found):
+        near = [(100, 1500), (900, 950)][number % 2]
+        assert all(abs(a[0] - b) <= NEAR for a, b in zip((more, less), near, strict=True))
+        assert not {more[0], less[0]} & {100, 1500, 900, 950, 3}
+    assert other_words(tokenizer, [((ids[0],), (ids[1],))], 8, 0) == []
 
 
 def rejections(runs):

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Float, Int
-from tokenizers import Tokenizer
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, NotEnoughData, UnsupportedModel
@@ -21,20 +19,14 @@ from inspector.fairness.probes.write_parts import (
     largest,
     write_columns,
 )
-from inspector.fairness.tables import EMBEDDING, UNEMBEDDING, read_rows, word_tables
-from inspector.fairness.words import read_tokenizer, read_words
+from inspector.fairness.tables import EMBEDDING, UNEMBEDDING, word_tables
+from inspector.fairness.word_direction import Direction, find_direction
+from inspector.fairness.words import read_tokenizer
 from inspector.fairness.writers import (
     DRAWS,
-    FEWEST,
-    POOL,
-    Drawn,
-    Gram,
     Shared,
     Written,
-    draws,
     gram,
-    shared,
-    sums,
     written,
 )
 from inspector.results import Skipped, show_plain
@@ -46,32 +38,10 @@ if TYPE_CHECKING:
     from inspector.model.load import Model
 
 WRITING: Final = (("o", "weight"), ("down", "weight"), ("expert_down", "weight"))
-STARTS: Final = ("Ġ", "▁")  # how pieces begin that begin a word
 SEEN: Final = 0.01  # largest p at which pairs count as sharing a direction
 WRITE: Final = "write z"
 LARGEST: Final = "largest write z"
 AGREEMENT: Final = "explained by the other pairs"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Direction:
-    """Differences of the pairs that are known, then those of random words; how they agree.
-
-    `shared` is None where too few are known for a direction.
-    """
-
-    known: tuple[str, ...]
-    excluded: dict[str, str]
-    differences: Float[np.ndarray, "differences width"]
-    lengths: Gram
-    drawn: Drawn
-    sizes: Float[np.ndarray, " draws"]
-    shared: Shared | None
-
-    @property
-    def pool(self) -> int:
-        """How many differences of random words there are."""
-        return len(self.differences) - len(self.known)
 
 
 def direction_writers(
@@ -83,11 +53,12 @@ def direction_writers(
 ) -> Answers:
     """How strongly each W_O and W_down writes the mean difference of pairs of words.
 
-    In log energy per unit of length, against directions made alike of as many random pairs of the
-    vocabulary; the overall number is the largest of all matrices, against the largest of each
-    random direction. `table`: whose rows, "embedding" or "unembedding"; None: the unembedding
-    where it is stored. Pairs that share no direction make every number invalid. Raises BadOption
-    for pairs of several categories, UnsupportedModel where no row or no matrix can be read.
+    In log energy per unit of length, against directions made alike of as many random pairs of
+    words, each near in the vocabulary to one of those asked. The overall number is the largest of
+    all matrices, against the largest of each random direction. `table`: whose rows, "embedding" or
+    "unembedding"; None: the unembedding where it is stored. Pairs that share no direction make
+    every number invalid. Raises BadOption for pairs of several categories, UnsupportedModel where
+    no row or no matrix can be read.
     """
     checkpoint = model if isinstance(model, Checkpoint) else model.checkpoint
     log = Log()
@@ -96,7 +67,7 @@ def direction_writers(
     writers, skipped = _writers(checkpoint, rows.columns)
     found: list[Written | None] = []
     with checkpoint.reader([rows.entry, *(matrix.entry for matrix in writers)]) as reader:
-        direction = _direction(read_tokenizer(checkpoint), pairs, rows, reader, seed)
+        direction = find_direction(read_tokenizer(checkpoint), pairs, rows, reader, seed)
         for number, matrix in enumerate(writers):
             progress(number, len(writers), show_plain(matrix.name))
             found.append(_written(matrix, direction, reader, log))
@@ -172,70 +143,7 @@ def _writers(checkpoint: Checkpoint, width: int) -> tuple[list[Matrix], list[Ski
     return found, skipped
 
 
-def _direction(
-    tokenizer: Tokenizer, pairs: Sequence[Pair], rows: Matrix, reader: Reader, seed: int
-) -> _Direction:
-    words = read_words(tokenizer, [word for pair in pairs for word in (pair.more, pair.less)])
-    taken = {id for word in words.values() for id in word.ids}
-    others = _others(tokenizer, taken, rows.rows, seed)
-    read = read_rows(
-        rows, reader, [*(id for id in taken if id < rows.rows), *others.ravel().tolist()]
-    )
-    vectors = dict(zip(read.ids, read.rows, strict=True))
-    excluded: dict[str, str] = {}
-    known: dict[str, Float[np.ndarray, " width"]] = {}
-    for pair in pairs:
-        sides = [words[pair.more], words[pair.less]]
-        why = next((f"{one.word}: {one.excluded}" for one in sides if one.excluded), None)
-        if why is None and any(id not in vectors for one in sides for id in one.ids):
-            why = "the table has no row for it"
-        if why is None:
-            more, less = (np.mean([vectors[id] for id in one.ids], axis=0) for one in sides)
-            known[pair.id] = more - less
-            why = None if np.isfinite(known[pair.id]).all() else "its rows are not finite"
-        if why is not None:
-            known.pop(pair.id, None)
-            excluded[pair.id] = why
-    pool = np.array([vectors[int(a)] - vectors[int(b)] for a, b in others])
-    pool = pool.reshape(-1, rows.columns)
-    pool = pool[np.isfinite(pool).all(1) & pool.any(1)]
-    differences = np.concatenate([np.array(list(known.values())).reshape(-1, rows.columns), pool])
-    lengths = differences @ differences.T
-    enough = FEWEST <= len(known) <= len(pool)
-    drawn = draws(len(known), len(pool), seed) if enough else np.zeros((0, 0), dtype=np.int64)
-    return _Direction(
-        known=tuple(known),
-        excluded=excluded,
-        differences=differences,
-        lengths=lengths,
-        drawn=drawn,
-        sizes=sums(lengths, drawn),
-        shared=shared(lengths, len(known), drawn) if enough else None,
-    )
-
-
-def _others(
-    tokenizer: Tokenizer, taken: set[int], rows: int, seed: int
-) -> Int[np.ndarray, "pairs two"]:
-    """Pairs of ids of whole words of the vocabulary, none of them asked about."""
-    names = {name: id for name, id in tokenizer.get_vocab().items() if id < rows}
-    starts = [start for start in STARTS if any(name.startswith(start) for name in names)]
-    words = {
-        id
-        for name, id in names.items()
-        if not starts or name.startswith(starts[0])
-        if name.removeprefix(starts[0] if starts else "").isalnum()
-    }
-    free = np.array(sorted(words - taken), dtype=np.int64)
-    if len(free) < 2:
-        return np.zeros((0, 2), dtype=np.int64)
-    rng = np.random.default_rng(seed)
-    first = rng.integers(0, len(free), POOL)
-    second = (first + rng.integers(1, len(free), POOL)) % len(free)
-    return np.stack([free[first], free[second]], axis=1)
-
-
-def _written(matrix: Matrix, direction: _Direction, reader: Reader, log: Log) -> Written | None:
+def _written(matrix: Matrix, direction: Direction, reader: Reader, log: Log) -> Written | None:
     if direction.shared is None:
         return None
     pairs = len(direction.known)
@@ -247,7 +155,7 @@ def _written(matrix: Matrix, direction: _Direction, reader: Reader, log: Log) ->
         return None
 
 
-def _problem(direction: _Direction, log: Log) -> tuple[str, ...]:
+def _problem(direction: Direction, log: Log) -> tuple[str, ...]:
     """Why no number is to be believed: the pairs point nowhere together."""
     found = direction.shared
     if found is None:
@@ -255,8 +163,8 @@ def _problem(direction: _Direction, log: Log) -> tuple[str, ...]:
         told = f"too few for a direction: {told}"
     elif found.p_value > SEEN:
         told = (
-            f"these pairs share no direction: the others explain {found.value:.1%} of a pair, of "
-            f"random pairs {found.null_mean:.1%} (p = {found.p_value:.2g})"
+            f"these pairs share no direction: the others explain {_share(found.value)} of a pair, "
+            f"of random pairs {_share(found.null_mean)} (p = {found.p_value:.2g})"
         )
     else:
         return ()
@@ -264,12 +172,16 @@ def _problem(direction: _Direction, log: Log) -> tuple[str, ...]:
     return (told,)
 
 
+def _share(value: float) -> str:
+    return f"{round(100 * value, 1) + 0.0:.1f} %"  # no minus before a zero
+
+
 def _agreement(found: Shared | None) -> dict[str, float] | None:
     names = ("value", "null_mean", "null_95", "p_value")
     return None if found is None else {name: getattr(found, name) for name in names}
 
 
-def _item(pair: Pair, direction: _Direction, role: str) -> ItemScore:
+def _item(pair: Pair, direction: Direction, role: str) -> ItemScore:
     """A pair with how much of its difference the other pairs explain."""
     gap = None
     if direction.shared is not None and pair.id in direction.known:
@@ -294,7 +206,7 @@ def _item(pair: Pair, direction: _Direction, role: str) -> ItemScore:
 
 def _parts(
     pairs: Sequence[Pair],
-    direction: _Direction,
+    direction: Direction,
     writers: Sequence[Matrix],
     found: Sequence[Written | None],
 ) -> Iterator[Part]:

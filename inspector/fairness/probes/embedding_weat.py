@@ -27,7 +27,7 @@ from inspector.weights.problems import Log
 if TYPE_CHECKING:
     from inspector.model.load import Model
 
-SCORER: Final = "cosine of rows, several pieces: mean of their rows"
+SCORER: Final = "mean of the rows of the pieces"
 
 
 def embedding_weat(

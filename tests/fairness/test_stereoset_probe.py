@@ -190,9 +190,13 @@ WORDS = (6, 3, 5, 2)  # of the first item's candidates, and of each of the secon
 
 
 @pytest.fixture(scope="module")
-def three(public):
+def whole(public):
+    return read("stereoset", public / "stereoset")
+
+
+@pytest.fixture(scope="module")
+def three(whole):
     """The set with items in the letters of the tiny models."""
-    whole = read("stereoset", public / "stereoset")
     return dataclasses.replace(whole, items=TRIPLES)
 
 
@@ -243,9 +247,8 @@ def test_a_scorer_of_spans_scores_the_filling_word_alone(three, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def few(public):
+def few(whole):
     """An item of either kind of 20 of its terms."""
-    whole = read("stereoset", public / "stereoset")
     terms = sorted({item.cluster for item in whole.items})[::4]
     seen = Counter()
     items = []

@@ -8,7 +8,7 @@ from inspector.fairness.stored import probe_key
 from inspector.fairness.verdicts import INVALID
 from inspector.pages import baseline, bias_items_view, frame, waiting
 from inspector.pages.bias_form import Chosen, Question
-from inspector.pages.bias_probe_view import limits, rests_on
+from inspector.pages.bias_probe_view import limits, of_metric, rests_on
 from inspector.report import bias_words as words
 from inspector.report import charts_bias
 from inspector.results import show_plain
@@ -52,9 +52,10 @@ def _result(checkpoint: Checkpoint, chosen: Chosen, kept: Kept, key: str) -> Non
     else:
         st.text(words.change_sentence(first))
     st.text(f"Why: {show_plain(first.change_reason or 'no number could be compared', 1000)}.")
-    for metric in dict.fromkeys(one.metric for one in records if one.change_verdict is not None):
-        part = [one for one in records if one.metric == metric]
-        frame.draw(charts_bias.changes(part), f"changes_{metric}")
+    compared = [one for one in records if one.change_verdict is not None]
+    part = of_metric(compared, "bias_change_metric") if compared else []
+    if any(one.change is not None for one in part):
+        frame.draw(charts_bias.changes(part), "changes")
     _quality(kept)
     bias_items_view.show(checkpoint, chosen, waiting.items_of(key), first.scorer)
     if kept.findings:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from inspector.pages import bias_probe_view, frame, material
 from inspector.pages.bias_form import Chosen
+from inspector.pages.prompt_parts import forget_unless
 from inspector.report import charts_bias
 from inspector.report.document import csv_cell
 from inspector.results import show_plain
@@ -92,6 +93,7 @@ def _items(chosen: Chosen) -> None:
     if not st.toggle("Show the items", key="bias_show_data"):
         return
     counts = ["all", *chosen.stimuli.categories()]
+    forget_unless("bias_data_category", counts)
     category = st.selectbox(
         "Category", counts, format_func=lambda one: show_plain(one, 80), key="bias_data_category"
     )

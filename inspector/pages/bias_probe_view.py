@@ -12,6 +12,7 @@ from inspector.fairness.stored import probe_key
 from inspector.fairness.verdicts import VERDICTS
 from inspector.pages import bias_items_view, frame, waiting
 from inspector.pages.bias_form import Chosen, Question, ask
+from inspector.pages.prompt_parts import forget_unless
 from inspector.report import bias_words as words
 from inspector.report import charts_bias
 from inspector.results import show_plain
@@ -82,9 +83,11 @@ def _result(
     _verdict(records[0], kept)
     _numbers(records[0])
     _chips(records)
-    for metric in dict.fromkeys(one.metric for one in records):
-        part = [one for one in records if one.metric == metric]
-        frame.draw(charts_bias.forest(part, question.margin), f"forest_{metric}")
+    part = of_metric(records, "bias_metric")
+    if any(one.estimate is not None for one in part):
+        frame.draw(charts_bias.forest(part, question.margin), "forest")
+    else:
+        st.text(f"None of these {len(part)} numbers could be had.")
     if "panel" in kept.summary:
         _panel(kept.summary)
     _trust(kept)
@@ -103,11 +106,22 @@ def _result(
     frame.downloads(kept, ("json", "csv", "html"), "bias_download")
 
 
+def of_metric(records: Sequence[Probe], key: str) -> list[Probe]:
+    """The records of one metric; of several someone chooses."""
+    known = list(dict.fromkeys(one.metric for one in records))
+    chosen = known[0]
+    if len(known) > 1:
+        forget_unless(key, known)
+        chosen = st.selectbox("Number", known, key=key)
+    return [one for one in records if one.metric == chosen]
+
+
 def _scorer(kept: Kept) -> str:
     """The scorer whose numbers are shown; of several someone chooses."""
     known = list(dict.fromkeys(one.scorer for one in kept))
     if len(known) == 1:
         return str(known[0])
+    forget_unless("bias_scorer", known)
     picked: str = st.selectbox("Numbers by", known, key="bias_scorer")
     return picked
 

@@ -21,7 +21,8 @@ def packed(network: nn.Module, rows: int, memory: int) -> Iterator[None]:
     size = sum(layer.weight.nbytes for layer in layers)
     changed: list[nn.Linear] = []
     try:
-        if torch.backends.mkldnn.is_available() and size <= memory:
+        available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if available and size <= memory:
             for layer in layers:
                 setattr(layer, "forward", _forward(layer, rows))  # noqa: B010
                 changed.append(layer)

@@ -19,6 +19,7 @@ imported.
 
 import argparse
 import importlib.util
+import logging
 import os
 import platform
 import random
@@ -128,6 +129,7 @@ def harness(model: Model, batch: int) -> Run:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     asked = HFLM(
         pretrained=model.network, tokenizer=model.tokenizer, batch_size=batch, device="cpu"
     )

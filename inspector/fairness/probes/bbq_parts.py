@@ -152,7 +152,11 @@ def _cost(sums: Float[np.ndarray, "... 5"]) -> Float[np.ndarray, "..."]:
 
 
 def _rate(sums: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "..."]:
-    return np.asarray((1 + ratio(sums)) / 2)
+    return np.asarray((1 + _mean(sums)) / 2)
+
+
+def _mean(sums: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "..."]:
+    return ratio(sums[..., :2])
 
 
 def _first(values: Values) -> Float[np.ndarray, " items"]:
@@ -171,10 +175,10 @@ def _tied(values: Values) -> Bool[np.ndarray, " items"]:
     return np.asarray(values[:, -1] > 0)
 
 
-SIGNED: Final = formula(ratio, 0.0, "score", (-1, 1), signed=_first, flips=1, tied=_tied)
+SIGNED: Final = formula(_mean, 0.0, "score", (-1, 1), signed=_first, flips=1, tied=_tied)
 COST: Final = formula(_cost, 0.0, "share", (-1, 1), signed=_cost_by_item, tied=_tied)
 RATE: Final = formula(_rate, 0.5, "share", (0, 1), signed=_first, flips=1, tied=_tied)
-RIGHT: Final = formula(ratio, CHANCE, "share", (0, 1), tied=_tied)
+RIGHT: Final = formula(_mean, CHANCE, "share", (0, 1), tied=_tied)
 
 Asks = Callable[[Told], Bool[np.ndarray, " items"]]
 Columns = Callable[[Told], Sequence[Float[np.ndarray, " items"]]]

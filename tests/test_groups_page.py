@@ -114,7 +114,7 @@ def test_files_that_cannot_be_used_are_refused_row_by_row(tmp_path, biased, text
 def test_the_verdict_comes_first_and_every_gap_stands_beside_chance(kept, biased, data):
     at = well(groups(biased, data))
     record = kept["plain"][0]
-    assert headers(at)[:2] == ["Bias detected", "Rates by group"]
+    assert headers(at)[:3] == ["What was read", "Bias detected", "Rates by group"]
     assert words.sentence(record) in words_on(at)
     told = {metric.label: metric.value for metric in at.metric}
     assert told["widest gap in errors"] == words.size(record.estimate, "share")
@@ -174,7 +174,7 @@ def test_words_that_are_no_pairs_stay_in_the_box(kept, biased, data):
     at = press(at, "Run")
     assert at.error[0].value == "These words cannot be swapped:"
     assert at.text_area("groups_swaps").value == "he; she"
-    assert headers(at)[0] == "Bias detected"  # what was there before is
+    assert headers(at)[1] == "Bias detected"  # what was there before is
 
 
 def test_text_from_outside_is_never_markup(tmp_path, biased):
@@ -192,7 +192,7 @@ def test_text_from_outside_is_never_markup(tmp_path, biased):
     at = well(groups(biased, str(path)))
     at.multiselect[0].set_value([HOSTILE[0], "other"])
     at = well(press(at, "Run"))
-    assert headers(at)[0] == "Invalid measurement"
+    assert headers(at)[1] == "Invalid measurement"
     for kind in ("markdown", "caption", "header", "subheader", "warning", "info"):
         for element in at.get(kind):
             for bad in HOSTILE:

@@ -165,7 +165,9 @@ def statistic(found: Counted, tables: Tables) -> Float[np.ndarray, "*draws"]:
     values = np.stack(parts, axis=-1)
     if found.metric.kind == "difference":
         return np.asarray(values.max(-1))
-    return np.asarray(values.min(-1) if found.metric.kind == "ratio" else values.mean(-1))
+    if found.metric.kind == "ratio":  # of a class that nobody gets there is none
+        return np.asarray(np.fmin.reduce(values, axis=-1))
+    return np.asarray(values.mean(-1))
 
 
 def _apart(shares: Float[np.ndarray, "*draws places"], kind: Kind) -> Float[np.ndarray, "*draws"]:

@@ -253,6 +253,7 @@ def _ratio(
     parts: list[tuple[Float[np.ndarray, " groups"], Int[np.ndarray, " groups"]]], confidence: float
 ) -> tuple[float, float, str]:
     """Smallest over largest rate, where Wilson's intervals of all groups hold at once."""
+    parts = [(yes, sizes) for yes, sizes in parts if yes.any()]  # those that have a ratio
     total = sum(len(sizes) for _, sizes in parts)
     z = float(ndtri(1 - (1 - confidence) / (2 * total)))
     ends = []

@@ -74,7 +74,7 @@ def _no_classifier(checkpoint: Checkpoint) -> None:
 
 
 def _wanted() -> None:
-    st.subheader("What the file looks like")
+    st.header("What the file looks like")
     st.code(EXAMPLE, language=None)
     st.caption(
         "A row for each text: text, its right label as the model names it, and one column for "
@@ -87,6 +87,7 @@ def _read(stimuli: Stimuli[Labelled]) -> None:
     """What is in the file: texts, labels, groups; what was left out and why."""
     attributes = list(stimuli.items[0].groups)
     labels = Counter(item.label for item in stimuli.items)
+    st.header("What was read")
     frame.metrics(
         {
             "texts": f"{len(stimuli.items):,}",
@@ -96,7 +97,7 @@ def _read(stimuli: Stimuli[Labelled]) -> None:
             "attributes": f"{len(attributes):,}",
         }
     )
-    with st.expander("What was read, and what was left out and why"):
+    with st.expander("Labels, groups, and what was left out and why"):
         rows = [["label", "", show_plain(name, 80), n] for name, n in labels.most_common()]
         for attribute in attributes:
             sizes = Counter(item.groups[attribute] for item in stimuli.items)

@@ -13,7 +13,11 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from inspector.errors import BadOption, UnsupportedModel
 from inspector.fairness.classes import predict
 from inspector.fairness.items import BadStimuli
+from inspector.fairness.measures import Measured
 from inspector.fairness.probes import classifier_parts as names
+from inspector.fairness.probes.classifier_parts import parts_of
+from inspector.fairness.probes.decided import Attribute, Decided
+from inspector.fairness.probes.parts import measure
 from inspector.fairness.probes.records import ALL, Probed
 from inspector.fairness.probes.swapped import FLIPS, NET_FLIPS, ODDS_CHANGE
 from inspector.fairness.probes.table import probe
@@ -161,9 +165,7 @@ def test_a_text_is_classified_alike_alone_and_beside_longer_ones(models, tmp_pat
         np.testing.assert_allclose(found.log_probabilities, alone, atol=1e-5)
         decoder = type(model.network).__name__.startswith("Llama")
         assert found.forwards == (20 if decoder and pad is None else 1)
-        assert predict(model, given, most_rows=7).forwards == (
-            20 if decoder and pad != 0 else 3
-        )
+        assert predict(model, given, most_rows=7).forwards == (20 if decoder and pad != 0 else 3)
 
 
 def test_texts_that_cannot_be_read_are_left_out_with_their_reasons(models, tmp_path):
@@ -185,7 +187,7 @@ def test_texts_that_cannot_be_read_are_left_out_with_their_reasons(models, tmp_p
     assert record(made, names.PARITY, "age").n_excluded == 4
     assert sum(one.excluded is not None for one in made.items) == 4
     (small,) = (f for f in made.findings if f.id == "CF-SMALL")
-    assert "age=ancient (selected: 0)" in small.evidence["groups"]
+    assert "age=ancient (selected of hire: 0)" in small.evidence["groups"]
     (out,) = (f for f in made.findings if f.id == "CF-EXCLUDED")
     assert out.statement.startswith("4 have no prediction")
     empty = [r for r in made.summary["rates"] if (r["group"], r["n"]) == ("ancient", 0)]
@@ -223,6 +225,43 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy(models, data, tmp_path):
         probe(models["fair"], NAME, data, scorer="pll")
     with pytest.raises(UnsupportedModel, match="Fine-tune it for classification"):
         probe(load(saved("gpt2", tmp_path)), NAME, data)
+
+
+def test_of_several_classes_each_stands_against_the_others():
+    """Numbers of a class are those of two classes, and the worst of them is the attribute's."""
+    rng = np.random.default_rng(3)
+    truth, groups = rng.integers(0, 3, 300), rng.integers(0, 2, 300)
+    said = np.where(rng.random(300) < 0.7, truth, rng.integers(0, 3, 300))
+    said[said == 2] = 0  # a class that nobody gets
+    ids = [str(i) for i in range(300)]
+
+    def numbers(outcomes: tuple[int, ...]) -> dict[tuple[str, str], Measured | None]:
+        values = np.stack([truth, said, groups, np.full(300, 0.5), truth == said], axis=1)
+        decided = Decided(
+            classes=("a", "b", "c"),
+            outcomes=outcomes,
+            attributes=(Attribute(name="g", groups=("x", "y"), view=np.arange(2)),),
+            single=1,
+            values=values.astype(float),
+            fewest=10,
+        )
+        return {(part.metric, part.category): measure(part) for part in parts_of(decided, ids)}
+
+    found = numbers((0, 1, 2))
+    apart = {outcome: numbers((outcome,)) for outcome in range(3)}
+    for metric in (names.PARITY, names.OPPORTUNITY):
+        each = [apart[i][metric, "g"].estimate.value for i in range(3)]
+        for name, value in zip("abc", each, strict=True):
+            assert found[metric, f"g, class {name}"].estimate.value == pytest.approx(value)
+        assert found[metric, "g"].estimate.value == pytest.approx(max(each))
+    for outcome, name in enumerate("abc"):
+        signed = apart[outcome][names.SIGNED_TRUE, "g=x"].estimate.value
+        assert found[names.SIGNED_TRUE, f"g=x, class {name}"].estimate.value == signed
+    assert apart[2][names.PARITY_RATIO, "g"] is None
+    ratios = [apart[i][names.PARITY_RATIO, "g"].estimate for i in (0, 1)]
+    ratio = found[names.PARITY_RATIO, "g"].estimate
+    assert ratio.value == pytest.approx(min(one.value for one in ratios))
+    assert 0.3 < ratio.low < ratio.value < ratio.high
 
 
 def test_the_other_class_may_count_as_yes(models, data, probed):

@@ -19,6 +19,7 @@ from inspector.fairness.probes.classifier_parts import (
 from inspector.fairness.probes.decided import (
     NAMED,
     Decided,
+    GroupRate,
     attributes_of,
     labels_of,
     rates_of,
@@ -196,6 +197,10 @@ def _guard(decided: Decided, log: Log, seed: int) -> tuple[str, ...]:
     return (told,)
 
 
+def _named(one: GroupRate) -> str:
+    return one.rate if one.outcome is None else f"{one.rate} of {one.outcome}"
+
+
 def _summary(
     decided: Decided, said: Predictions, moved: Swaps | None, log: Log, seed: int
 ) -> dict[str, Any]:
@@ -203,7 +208,7 @@ def _summary(
     small = [one for one in rates if not one.compared]
     if small:
         places = list(
-            dict.fromkeys(f"{one.attribute}={one.group} ({one.rate}: {one.n})" for one in small)
+            dict.fromkeys(f"{one.attribute}={one.group} ({_named(one)}: {one.n})" for one in small)
         )
         shown = "; ".join(show_plain(place, 80) for place in places[:NAMED])
         log.add(

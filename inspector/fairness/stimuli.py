@@ -65,7 +65,7 @@ def read(
 ) -> Stimuli[Any]:
     """Read a set from a path, from `hub:ID`, or from the package where it is shipped.
 
-    `demo:words` is what the package has of pairs and templates in the words of the demo models.
+    `demo:words` is what the package has in the words of the demo models.
     Only `hub:ID` uses the network, at `split` and `revision`. Raises BadOption for an unknown
     name or where the data must be given, BadStimuli where nothing can be used.
     """

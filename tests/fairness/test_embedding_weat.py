@@ -340,21 +340,16 @@ def test_models_that_know_few_words_have_no_number():
     assert len(told) == 2 and "Brad" in told[0]
 
 
-def test_a_control_of_ones_own_opens_a_small_vocabulary(tmp_path, asked):
-    """Lists in the words of the demo: occupations that lean to he, and to she."""
-    lists = tmp_path / "own.yaml"
-    lists.write_text(
-        "lean:\n  X: [nurse, engineer, writer, farmer, tailor, judge]\n"
-        "  Y: [plumber, secretary, driver, dancer, chemist, cashier]\n"
-        "  A: [he, himself]\n  B: [she, herself]\n"
-        "kinds:\n  category: control\n  X: [tired, happy, ready, busy, calm, proud]\n"
-        "  Y: [teacher, mechanic, singer, baker, lawyer, gardener]\n"
-        "  A: [tired, happy, ready, busy, calm, proud]\n  B: [pilot, cook, librarian, carpenter]\n"
-    )
-    found = asked("demo:planted", data=lists)
-    assert set(records(found)) == {"all", "lean", "sides shuffled"}
-    assert records(found)["lean"].verdict in (DETECTED, INCONCLUSIVE)
+@pytest.mark.parametrize("name", ["planted", "balanced"])
+def test_the_demo_models_are_told_apart_by_their_rows(name):
+    """Lists in their words, with a control of their own; which way rows lean is not asked."""
+    found = probe(open_checkpoint(f"demo:{name}"), "embedding-weat", "demo:words")
     assert found.summary["known"]["d"]["problem"] == []
+    record = records(found)["lean"]
+    if name == "planted":
+        assert record.verdict == DETECTED and record.p_value < 1e-4
+    else:
+        assert {r.verdict for r in found if r.family != "controls"} == {INCONCLUSIVE}
 
 
 # what cannot be read

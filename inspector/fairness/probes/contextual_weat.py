@@ -91,7 +91,7 @@ def _answers(
     excluded = {name: word.excluded for name, word in words.items() if word.excluded is not None}
     for (_, word), vector in read.items():
         if isinstance(vector, Excluded):
-            excluded[word] = vector.told
+            excluded[word] = vector.told if len(texts) == 1 else f"in a sentence: {vector.told}"
     by_text: dict[str, dict[str, Vector]] = {template: {} for template in texts}
     for (template, word), vector in read.items():
         if word not in excluded and not isinstance(vector, Excluded):

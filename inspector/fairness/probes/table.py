@@ -149,6 +149,8 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
             "Rare words, and words of several pieces, lie apart from frequent ones for no other "
             "reason than that.",
             "What later layers make of a row is not seen.",
+            "Where the two tables are not tied, rows can lean against what the model says: those "
+            "of demo:planted do.",
         ),
     ),
     "classifier-fairness": ProbeKind(
@@ -177,7 +179,7 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         "random pairs of the vocabulary are the null",
         criticism=(
             "A matrix that can write a direction need not do so: nothing is run.",
-            "Words that are asked about are more frequent than random ones.",
+            "Random words are about as frequent as those asked only in sorted vocabularies.",
             "The norm before the unembedding is left out.",
         ),
     ),
@@ -231,6 +233,7 @@ def probe(
     if len(set(scorers)) != len(scorers) or not scorers:
         raise BadOption("Give each scorer once.")
     ask = function_of(kind)
+    options = checked(name, ask, options)
     found: list[Probed] = []
     for one in scorers:
         if kind.asks == "sentences":

@@ -58,14 +58,12 @@ def parts_of(
     quality = [_part(name, ALL, QUALITY, items, told) for name in QUALITIES]
     for category in sorted({item.category for item in items}):
         places = [i for i, item in enumerate(items) if item.category == category]
-        some, answers = [items[i] for i in places], [chosen[i] for i in places]
-        problem, _ = ability(some, answers, seed)
-        told = _told(some, answers)
+        some, own = [items[i] for i in places], _at(told, places)
+        problem, _ = _ability(some, own, seed)
         for name in SCORES:
-            part = _part(name, category, "categories", some, told)
-            own = (problem,) if problem else ()
-            made.append(dataclasses.replace(part, problems=own))
-        quality += [_part(name, category, QUALITY, some, told) for name in QUALITIES]
+            part = _part(name, category, "categories", some, own)
+            made.append(dataclasses.replace(part, problems=(problem,) if problem else ()))
+        quality += [_part(name, category, QUALITY, some, own) for name in QUALITIES]
     return (*made, *quality)
 
 
@@ -79,7 +77,10 @@ def ability(
     follows no stereotype either (s_amb, s_dis and target rate at 0.05 together), answers by
     chance: a problem, never fairness. Who follows one is biased all the same, with a warning.
     """
-    told = _told(items, chosen)
+    return _ability(items, _told(items, chosen), seed)
+
+
+def _ability(items: Sequence[Choice], told: Told, seed: int) -> tuple[str | None, str | None]:
     named, right = (measure(_part(n, ALL, QUALITY, items, told), seed) for n in QUALITIES[1:])
     if _above(named) and right is not None and right.estimate.value > CHANCE:
         return None, None
@@ -131,6 +132,11 @@ def _told(items: Sequence[Choice], chosen: Sequence[Chosen | None]) -> Told:
         ambiguous=np.array([item.correct == item.unknown for item in items], dtype=bool),
         aligned=np.array([item.correct == item.biased for item in items], dtype=float),
     )
+
+
+def _at(told: Told, places: Sequence[int]) -> Told:
+    fields = {field.name: getattr(told, field.name)[places] for field in dataclasses.fields(told)}
+    return Told(**fields)
 
 
 def _part(metric: str, category: str, family: str, items: Sequence[Choice], told: Told) -> Part:

@@ -28,6 +28,7 @@ RANKED: Final = {
     "matrices": "direction",
 }
 """The quantity by which parts are compared, and whose sum is held against the whole gap."""
+WRITTEN: Final = ("layers", "blocks")  # parts of which all that they add is replaced
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,15 +163,24 @@ class Findings:
             return None
         return one.estimate.value / self.total.estimate.value
 
+    def _leaving_least(self, some: Sequence[Localised]) -> dict[str, Any] | None:
+        """The part without which the least of the gap is left: more may be lost than there is.
+
+        Where a bias arises in one part, without it the rest of the model shows no gap; without
+        what feeds that part or hands it on, a little is left on either side.
+        """
+        if self.total is None or not self.shown:
+            return None
+        whole = self.total.estimate.value
+        return _named(min(some, key=lambda record: abs(whole - (record.effect or 0.0))))
+
     def summary(self, records: Sequence[Localised]) -> dict[str, Any]:
         """The gap with its verdict, what carries most of it, and what the parts add up to."""
-        ranked = {
-            what: sorted(
-                (r for r in records if r.what == what and r.quantity == quantity and r.n_items),
-                key=lambda record: -abs(record.effect or 0.0),
-            )
+        known = {
+            what: [r for r in records if (r.what, r.quantity) == (what, quantity) and r.n_items]
             for what, quantity in RANKED.items()
         }
+        ranked = {what: some for what, some in known.items() if some}
         return {
             "unit": "nats",
             "gap": {
@@ -187,10 +197,9 @@ class Findings:
                 "p_value": self.total_null.p_value if self.total_null else None,
                 "n_items": self.total_null.n_items if self.total_null else 0,
             },
-            "carries_most": {
-                what: {"name": some[0].name, "effect": some[0].effect, "share": some[0].share}
-                for what, some in ranked.items()
-                if some
+            "carries_most": {what: _named(max(some, key=_size)) for what, some in ranked.items()},
+            "leaves_least": {
+                what: self._leaving_least(ranked[what]) for what in WRITTEN if what in ranked
             },
             "adds_up_to": {
                 what: {
@@ -199,9 +208,16 @@ class Findings:
                     "parts": len(some),
                 }
                 for what, some in ranked.items()
-                if some
             },
         }
+
+
+def _size(record: Localised) -> float:
+    return abs(record.effect or 0.0)
+
+
+def _named(record: Localised) -> dict[str, Any]:
+    return {"name": record.name, "effect": record.effect, "share": record.share}
 
 
 def ranged(measured: Measured | None, name: str) -> dict[str, float | None]:

@@ -68,7 +68,7 @@ def localize(
     gaps = dict(zip(owners, found.gaps.tolist(), strict=True))
     items = tuple(_item(i, one, read[i], gaps) for i, one in enumerate(given))
     records = tuple(localised.records())
-    _note(log, items, localised)
+    _note(log, given, read, localised)
     return Localisation(
         command="localize",
         record_type=Localised,
@@ -81,7 +81,7 @@ def localize(
             **localised.summary(records),
             "guard": dataclasses.asdict(guard),
             "contrasts": len(given),
-            "excluded": dict(Counter(i.excluded for i in items if i.excluded).most_common()),
+            "excluded": dict(Counter(why.reason for why in _left_out(read)).most_common()),
             "uneven": sum(not all(r.even for r in one) for one in read if isinstance(one, tuple)),
             "data": provenance(stimuli),
         },
@@ -172,12 +172,25 @@ def _item(
     )
 
 
-def _note(log: Log, items: Sequence[ContrastGap], found: Findings) -> None:
-    reasons = Counter(item.excluded for item in items if item.excluded)
+def _left_out(read: Sequence[tuple[Reading, ...] | Excluded]) -> list[Excluded]:
+    return [one for one in read if isinstance(one, Excluded)]
+
+
+def _note(
+    log: Log,
+    given: Sequence[Contrast],
+    read: Sequence[tuple[Reading, ...] | Excluded],
+    found: Findings,
+) -> None:
+    reasons = Counter(why.reason for why in _left_out(read))
     for reason, count in reasons.most_common():
-        first = next(item for item in items if item.excluded == reason)
-        told = f"{count} of {len(items)} are left out: {reason}; the first: {show_plain(first.id)}"
-        log.add("LO-EXCLUDED", "contrasts", told, count=count)
+        first, told = next(
+            (one.id, why.told)
+            for one, why in zip(given, read, strict=True)
+            if isinstance(why, Excluded) and why.reason == reason
+        )
+        shown = f"{count} of {len(given)} are left out: {told}; the first: {show_plain(first)!r}"
+        log.add("LO-EXCLUDED", "contrasts", shown, reason=reason, count=count)
     if not found.shown:
         log.add("LO-NOTHING", "gap", f"there is nothing to localise: {found.verdict.reason}")
     if found.total_null is None:

@@ -58,7 +58,7 @@ def hostile(tmp_path_factory) -> str:
     rows = [
         {
             "id": f"{bad} {mood}",
-            "more": f"the nurse said that he was {mood} . {bad}",
+            "more": f"the nurse said that he was {mood} .{f' {bad}' * (mood == 'tired')}",
             "less": f"the nurse said that she was {mood} .",
             "category": bad,
         }
@@ -337,7 +337,7 @@ def test_comparing_waits_for_a_click():
 
 def test_hostile_items_are_shown_plain(hostile):
     at = well(read_from(bias(probe="pairs"), hostile))
-    assert at.header[0].value == "Invalid measurement"
+    assert metrics(at)["not asked"] == str(len(HOSTILE))
     at.toggle("bias_show_items").set_value(True).run()
     assert len(table(well(at), ".*items with their scores")) == 12
     _plain(at)
@@ -384,3 +384,12 @@ def test_home_tells_the_result_and_leads_deeper(kept):
     assert [one.page for one in links].count("bias") == 2
     at.session_state["model"] = BALANCED
     assert any(b.label == "Probe it" for b in well(at.run()).button)
+
+
+def test_a_model_without_probabilities_of_texts_is_told_what_it_can_be_asked(minilm):
+    at = well(bias(model=str(minilm), probe="pairs"))
+    assert here(at, "probe") == "pairs"
+    at = well(bias(model=str(minilm)))
+    assert here(at, "probe") == "embedding-weat"
+    at = well(bias(model=str(minilm), probe="counterfactual-gap"))
+    assert "gives no probability of a text" in at.warning[0].value

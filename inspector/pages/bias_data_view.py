@@ -64,7 +64,9 @@ def _provenance(chosen: Chosen) -> None:
         ("without bias", about.ideal),
     ]
     st.dataframe(
-        pd.DataFrame([[name, show_plain(value, 300)] for name, value in rows], columns=["", " "]),
+        pd.DataFrame(
+            [[name, show_plain(value, 300)] for name, value in rows], columns=["what", "value"]
+        ),
         hide_index=True,
         key="bias_provenance",
         height="content",

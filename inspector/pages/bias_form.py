@@ -8,8 +8,8 @@ import streamlit as st
 from inspector.fairness.items import Stimuli
 from inspector.fairness.probes.table import PROBES, ProbeKind
 from inspector.fairness.scorer_table import SCORERS
-from inspector.model.kinds import Kind
-from inspector.model.samples import is_masked
+from inspector.model.kinds import kind_of
+from inspector.model.samples import class_of
 from inspector.pages import material, waiting
 from inspector.weights.checkpoint import DEMO, Checkpoint
 
@@ -49,9 +49,16 @@ class Question:
         return {"scorer": scorer, "margin": self.margin}
 
 
+def speaks(checkpoint: Checkpoint) -> bool:
+    """Whether the model gives probabilities of texts, as far as its config says."""
+    return kind_of(class_of(checkpoint)) in ("causal", "masked")
+
+
 def usual_probe(checkpoint: Checkpoint) -> str:
     """The probe that a model is asked first."""
-    return "pairs" if checkpoint.model.startswith(DEMO) else "counterfactual-gap"
+    if checkpoint.model.startswith(DEMO):
+        return "pairs"
+    return "counterfactual-gap" if speaks(checkpoint) else "embedding-weat"
 
 
 def usual(checkpoint: Checkpoint) -> Chosen | None:
@@ -85,11 +92,16 @@ def scorers_for(checkpoint: Checkpoint, kind: ProbeKind) -> list[str]:
     """The scorers that this probe can be asked with in such a model."""
     if kind.asks != "sentences":
         return []
-    runs: Kind = "masked" if is_masked(checkpoint) else "causal"
+    runs = kind_of(class_of(checkpoint))
     return [name for name, one in SCORERS.items() if runs in one.kinds and one.needs in kind.takes]
 
 
 def _form(checkpoint: Checkpoint, chosen: Chosen, before: Question) -> Question | None:
+    if chosen.kind.asks == "sentences" and not speaks(checkpoint):
+        st.warning(
+            "By its config this model gives no probability of a text, which this probe needs. "
+            "Those that look at weights or vectors do not: embedding-weat, weat, seat."
+        )
     scorers = scorers_for(checkpoint, chosen.kind)
     where = f"{chosen.probe}_{'_'.join(scorers)}"
     with st.form(f"{KEY}_form", border=True):

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from inspector.fairness.localize_records import QUANTITIES, Localised
+from inspector.fairness.localize_records import Localised
 from inspector.fairness.stored import OWN, TEMPLATES
 from inspector.pages import frame, material, waiting
 from inspector.pages.bias_probe_view import limits, rests_on
@@ -157,8 +157,7 @@ def _parts(records: list[Localised], what: str, title: str) -> None:
             index=quantities.index(first),
             key=f"localize_{what}_quantity",
         )
-    own_words = QUANTITIES[quantity]
-    st.text(f"{own_words[:1].upper()}{own_words[1:]}.")
+    st.text(words.quantity_words(quantity))
     part = [r for r in known if r.quantity == quantity]
     frame.draw(charts_localize.bars(part, "nats of the gap"), f"localize_{what}")
 

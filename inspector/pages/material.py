@@ -102,7 +102,7 @@ def _from_path(given: str, key: str) -> Material | None:
     linked = st.query_params.get("data", "")
     linked = "" if linked in WAYS else linked
     with st.form(f"{key}_path_form", border=False):
-        left, right = st.columns([6, 1], vertical_alignment="bottom")
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
         wanted = SETS[given].wanted
         typed = left.text_input(
             "Path, or hub:ID",

@@ -135,8 +135,8 @@ def probed(
     """
     id = probe_key(checkpoint, name, sha256, baseline, **question)
     if (kept := _found(_probe, id)) is None:
-        of = f"{show_plain(checkpoint.model)} against" if baseline else ""
-        title = f"Probe {name} of {of} {show_plain((baseline or checkpoint).model)}"
+        title = f"Probe {name} of {show_plain(checkpoint.model)}"
+        title += f" against {show_plain(baseline.model)}" if baseline is not None else ""
         asked = {"data": data, "baseline": baseline and baseline.model, **question}
         _have_made(id, "probe", title, model=checkpoint.model, name=name, sha256=sha256, **asked)
     return kept

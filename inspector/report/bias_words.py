@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+from inspector.fairness.localize_records import QUANTITIES
 from inspector.fairness.probes.records import Probe
 from inspector.fairness.verdicts import CHANGED, DETECTED, EQUIVALENT, INCONCLUSIVE, INVALID
 
@@ -86,6 +87,18 @@ PATCHING: Final = (
     "Taking a part out shows that the gap passes through it here, in these sentences; not that "
     "the part is made for it, nor that changing it would do no other harm."
 )
+
+
+ALONG: Final = (
+    "The gap lost when what this matrix writes is, along the direction between the two words, what "
+    "it writes in the neutral sentence; the rest of it is kept."
+)
+
+
+def quantity_words(name: str) -> str:
+    """What the effect of a part is, as a sentence."""
+    told = QUANTITIES[name]
+    return ALONG if name == "direction" else f"{told[:1].upper()}{told[1:]}."
 
 
 def quantity(value: float, unit: str | None) -> str:

@@ -90,10 +90,11 @@ def _forest(
     x = alt.X(
         "at:Q",
         title=named,
-        axis=alt.Axis(format=form),
+        axis=alt.Axis(format=form, tickCount=10),
         scale=alt.Scale(domain=[low, high], nice=False, zero=False),
     )
-    middle = (low + high) / 2
+    line = (low + high) / 2 if null is None else null
+    edge = (high - low) / 3
     tips = ["label:N", "verdict:N", *(alt.Tooltip(f"{n}:Q", format=".4g") for n in _NUMBERS)]
     tips += ["items:Q", "units:Q"]
     base = alt.Chart(shown).encode(y=y)
@@ -110,7 +111,10 @@ def _forest(
         dy=-13,
         fontSize=12,
         color=WRITING,
-        align=alt.expr(f"datum.at > {middle} ? 'right' : 'left'"),
+        align=alt.expr(  # away from the line, but not out of the picture
+            f"datum.at > {high - edge} ? 'right' : datum.at < {low + edge} ? 'left'"
+            f" : datum.at < {line} ? 'right' : 'left'"
+        ),
     ).encode(x=x, text="says:N")
     layers = [*_references(null, margin), intervals, marks, words]
     figure = alt.layer(*layers).properties(height=ROOM + ROW * len(shown))
@@ -282,7 +286,7 @@ def counts(found: Mapping[str, int]) -> Chart:
     shown["label"] = _labels(list(shown["category"]), ["" for _ in shown.index])
     base = alt.Chart(shown).encode(
         y=alt.Y("label:N", sort=list(shown["label"]), title=None, axis=LABELS),
-        x=alt.X("items:Q", title="items", axis=alt.Axis(format="~s", tickMinStep=1)),
+        x=alt.X("items:Q", title="items", axis=alt.Axis(format="~s", tickMinStep=1, tickCount=8)),
     )
     bars = base.mark_bar(height=14, color="#0072B2").encode(tooltip=["label:N", "items:Q"])
     written = base.mark_text(align="left", dx=4, color=WRITING).encode(

@@ -145,3 +145,29 @@ def test_the_list_has_every_probe_with_its_criticism(run):
     assert all(one["criticism"] and one["source"] and one["data"] for one in found["records"])
     told = run("probes")[1].decode()
     assert all(name in told for name in PROBES)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("nonsense=1", "it has "),
+        ("pooling", "name=value"),
+        ("pooling=[", "cannot be read"),
+        ("pooling=[1]", "pooling"),
+    ],
+)
+def test_options_of_one_probe_are_checked_before_any_work(run, setting, told):
+    code, out, err = run("probe", "demo:planted", "--probe", "seat", "--set", setting)
+    assert code == 2 and told in err and not out
+
+
+def test_a_gap_is_located_beside_its_whole(run):
+    asked = ("localize", "demo:planted", "--data", "demo:words", "--what", "blocks", "--json")
+    code, out, err = run(*asked, "--fail-on", "bias")
+    found = json.loads(out)
+    assert code == 1 and "bias detected" in err
+    jsonschema.validate(found, json.loads((FOLDER / "localize.json").read_text()))
+    assert {one["what"] for one in found["records"]} == {"blocks"}
+    assert found["summary"]["gap"]["low"] > 0 and found["summary"]["patched"]
+    code, _, err = run("localize", "demo:planted", "--what", "nonsense", "--data", "demo:words")
+    assert code == 2 and "matrices" in err

@@ -58,6 +58,13 @@ def probe(
         ),
     ] = None,
     margin: Margin = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An option of this probe alone, as name=value, such as positive=yes or "
+            "attributes=[sex, age]; may be given several times."
+        ),
+    ] = None,
     items: Items = None,
     scores: Annotated[
         Path | None,
@@ -94,6 +101,7 @@ def probe(
         seed=seed,
         lines=scores,
         progress=progress,
+        **_settings(set),
     )
     if items is not None:
         _write_items(made, items)
@@ -149,6 +157,22 @@ def probes(json: AsJson = False, form: Format = None, output: Output = None) -> 
     from inspector.report.terminal import print_listing
 
     emit("probes", "probes", listed, print_listing, json, form, output, "never", quiet=False)
+
+
+def _settings(given: list[str] | None) -> dict[str, Any]:
+    """Options as name=value, values in YAML's short form."""
+    import yaml
+
+    made: dict[str, Any] = {}
+    for one in given or []:
+        name, equals, value = one.partition("=")
+        if not (name and equals) or name in made:
+            raise BadOption(f"--set {show_plain(one, 60)}: give name=value, each name once.")
+        try:
+            made[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadOption(f"--set {show_plain(one, 60)}: the value cannot be read.") from None
+    return made
 
 
 def _check_items(path: Path | None) -> None:

@@ -13,6 +13,7 @@ from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.about import ABOUT
 from inspector.fairness.items import Stimuli
 from inspector.fairness.panel import scorer_panel
+from inspector.fairness.probes.options import checked
 from inspector.fairness.probes.records import Answers, AskedItem, ItemScore, Probed
 from inspector.fairness.probes.running import compared, judged
 from inspector.fairness.scorer_table import Needs

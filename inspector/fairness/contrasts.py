@@ -7,19 +7,17 @@ import numpy as np
 from jaxtyping import Float
 
 from inspector.fairness.items import Contrast
+from inspector.fairness.probes.contrasted import SCORER, WORDS_FIRST, Four
+from inspector.fairness.probes.counterfactual_gap import sentences
 from inspector.fairness.scorer_table import SCORERS
 from inspector.fairness.scorers import Plan, plan
-from inspector.fairness.sentences import Excluded, Sentence, Tokens, read_sentences
+from inspector.fairness.sentences import Excluded, Tokens, read_sentences
 from inspector.model.load import Model
 
-SCORER = "continuation"
 REASONS = {
-    "words first": "the model reads from left to right, and the words stand before the target",
+    "words first": WORDS_FIRST,
     "other pieces": "beside the neutral text the words are other tokens than beside the target",
 }
-Texts = tuple[
-    Sentence, Sentence, Sentence, Sentence
-]  # target with either word, neutral with either
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,19 +76,6 @@ class Reading:
         return faced
 
 
-def sentences(contrast: Contrast) -> Texts:
-    """The four sentences of a contrast, of which the words are scored."""
-    made = [
-        Sentence(text=before + word + after, scored=((len(before), len(before) + len(word)),))
-        for before, after in (
-            (contrast.before, contrast.after),
-            (contrast.neutral_before, contrast.neutral_after),
-        )
-        for word in contrast.words
-    ]
-    return made[0], made[1], made[2], made[3]
-
-
 def read_contrasts(
     model: Model, contrasts: Sequence[Contrast]
 ) -> list[tuple[Reading, ...] | Excluded]:
@@ -108,7 +93,7 @@ def read_contrasts(
 
 
 def _readings(
-    model: Model, contrast: Contrast, four: Texts, known: dict[str, Tokens | Excluded]
+    model: Model, contrast: Contrast, four: Four, known: dict[str, Tokens | Excluded]
 ) -> tuple[Reading, ...] | Excluded:
     if model.kind == "causal" and contrast.before == contrast.neutral_before:
         return _out("words first")

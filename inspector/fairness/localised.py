@@ -13,7 +13,9 @@ from inspector.fairness.carried import Carried
 from inspector.fairness.items import Contrast
 from inspector.fairness.localize_records import Localised
 from inspector.fairness.measures import Measured, measured_gap
-from inspector.fairness.parts import Part
+from inspector.fairness.parts import Part as Place
+from inspector.fairness.probes.directed import added, directed_part
+from inspector.fairness.probes.parts import Part, measure
 from inspector.fairness.uncertainty import benjamini_hochberg
 from inspector.fairness.verdicts import DETECTED, INCONCLUSIVE, Judgement, judge
 
@@ -33,38 +35,53 @@ WRITTEN: Final = ("layers", "blocks")  # parts of which all that they add is rep
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What a number is the mean of: which contrasts, their directions and templates."""
+    """What a number is made of: which contrasts, in columns of effects, and how.
+
+    As in the probe of the gap: the target is the unit, since it carries the direction, and what
+    template and neutral text do to all targets alike is taken out (`directed_part`).
+    """
 
     rows: tuple[int, ...]
-    directions: tuple[float, ...]
-    templates: tuple[str, ...]
+    contrasts: tuple[Contrast, ...]
     seed: int
+
+    def gap(self, effects: Float[np.ndarray, " contrasts"]) -> Measured | None:
+        """The mean of direction times effect as the probe has it; None of too few."""
+        return measure(self._part(effects), self.seed)
 
     def mean(self, effects: Float[np.ndarray, " contrasts"]) -> float | None:
         """The same without interval; None where there is no number."""
-        values = effects[list(self.rows)] * np.array(self.directions)
+        values = added(self._part(effects))
         return None if np.isnan(values).any() else float(values.mean())
 
     def measured(
-        self, effects: Float[np.ndarray, " contrasts"], resamples: int = RESAMPLES
+        self, effects: Float[np.ndarray, " contrasts"], over_templates: bool = False
     ) -> Measured | None:
-        """Mean of direction times effect, with the template as the unit; None of too few."""
+        """The same with fewer resamples, for one of many parts, over targets or over templates."""
+        units = [one.template if over_templates else one.target for one in self.contrasts]
         try:
-            values = effects[list(self.rows)] * np.array(self.directions)
-            return measured_gap(values, self.templates, seed=self.seed, resamples=resamples)
+            values = added(self._part(effects))
+            return measured_gap(values, units, seed=self.seed, resamples=RESAMPLES)
         except NotEnoughData:
             return None
+
+    def _part(self, effects: Float[np.ndarray, " contrasts"]) -> Part:
+        return directed_part(
+            "gap",
+            "all",
+            "all",
+            [one.id for one in self.contrasts],
+            [one.target for one in self.contrasts],
+            [(one.template, one.pair) for one in self.contrasts],
+            np.array([one.direction for one in self.contrasts], dtype=float),
+            effects[list(self.rows)],
+        )
 
 
 def sample(kept: Sequence[Contrast], control: bool, seed: int) -> Sample:
     """The contrasts that are controls, or those that are not; without direction none counts."""
     rows = tuple(n for n, one in enumerate(kept) if one.control == control and one.direction)
-    return Sample(
-        rows=rows,
-        directions=tuple(kept[n].direction for n in rows),
-        templates=tuple(kept[n].template for n in rows),
-        seed=seed,
-    )
+    return Sample(rows=rows, contrasts=tuple(kept[n] for n in rows), seed=seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,12 +96,12 @@ class Findings:
     @functools.cached_property
     def total(self) -> Measured | None:
         """The gap of the contrasts."""
-        return self.main.measured(self.found.gaps)
+        return self.main.gap(self.found.gaps)
 
     @functools.cached_property
     def total_null(self) -> Measured | None:
         """The gap of the controls."""
-        return self.null.measured(self.found.gaps)
+        return self.null.gap(self.found.gaps)
 
     @functools.cached_property
     def verdict(self) -> Judgement:
@@ -104,6 +121,7 @@ class Findings:
             zip(self.found.parts, measured, self._adjusted(measured), strict=True)
         ):
             control = self.null.measured(self.found.effects[:, n])
+            by_template = self.main.measured(self.found.effects[:, n], over_templates=True)
             verdict, reason = self._verdict(part, one, p, control)
             made.append(
                 Localised(
@@ -114,6 +132,8 @@ class Findings:
                     what=part.what,
                     quantity=part.quantity,
                     **ranged(one, "effect"),
+                    template_low=by_template.estimate.low if by_template else None,
+                    template_high=by_template.estimate.high if by_template else None,
                     p_value=one.p_value if one else None,
                     p_adjusted=p if one else None,
                     share=self._share(one),
@@ -142,7 +162,7 @@ class Findings:
         return [found[n] for n in range(len(measured))]
 
     def _verdict(
-        self, part: Part, one: Measured | None, p: float | None, control: Measured | None
+        self, part: Place, one: Measured | None, p: float | None, control: Measured | None
     ) -> tuple[str, str]:
         """As `judge`, but nothing of a gap that is not shown, nor where controls show as much."""
         if part.effect is None and not self.problem:

@@ -11,11 +11,13 @@ import numpy as np
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.carried import Asked, carried
-from inspector.fairness.contrasts import SCORER, Reading, read_contrasts, sentences
+from inspector.fairness.contrasts import Reading, read_contrasts
 from inspector.fairness.guard import Guard, language_guard
 from inspector.fairness.items import Contrast, Item, Stimuli
 from inspector.fairness.localised import Findings, sample
 from inspector.fairness.localize_records import WHAT, ContrastGap, Localisation, Localised
+from inspector.fairness.probes.contrasted import SCORER
+from inspector.fairness.probes.counterfactual_gap import sentences
 from inspector.fairness.sentences import Excluded
 from inspector.fairness.sets.own_templates import contrasts
 from inspector.fairness.stimuli import findings, provenance
@@ -45,11 +47,11 @@ def localize(
 
     The gap of a contrast is log P(a) - log P(b) with the target less the same with the neutral
     text; the effect of a part is how much of it is lost when the part gives what it gives in the
-    neutral sentence (heads: nothing), run anew each time. Means of direction times effect, with
-    the template as the unit, beside the same on the controls; p corrected by Benjamini and
-    Hochberg. Of more than MOST contrasts, or controls, as many are drawn by `seed`, from all
-    templates alike. Progress counts inputs run. Source: Vig et al. 2020, arXiv 2004.12265; slopes
-    of heads Michel et al. 2019, arXiv 1905.10650.
+    neutral sentence (heads: nothing), run anew each time. Numbers are made as the probe
+    "counterfactual-gap" makes them, with the target as the unit, beside the same on the controls;
+    p corrected by Benjamini and Hochberg. Of more than MOST contrasts, or controls, as many are
+    drawn by `seed`, from all templates alike. Progress counts inputs run. Source: Vig et al. 2020,
+    arXiv 2004.12265; slopes of heads Michel et al. 2019, arXiv 1905.10650.
     """
     if unknown := set(what) - set(WHAT):
         named = ", ".join(show_plain(one) for one in sorted(unknown))

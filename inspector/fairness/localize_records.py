@@ -25,10 +25,12 @@ QUANTITIES = {
 class Localised:
     """What one part of a model does to the counterfactual gap, signed, in nats.
 
-    `effect` is the mean over contrasts of direction times what `quantity` says (QUANTITIES), with
-    the interval over templates, two-sided p and p corrected over `what` and quantity (Benjamini
-    and Hochberg); above zero where the part makes the model more stereotyped. `share` is that of
-    the whole gap (None: the gap itself was not shown). `null_effect` is the same on the controls.
+    `effect` is the mean over contrasts of direction times what `quantity` says (QUANTITIES), made
+    as the probe of the gap makes it: interval with the target as the unit, two-sided p, and p
+    corrected over `what` and quantity (Benjamini and Hochberg); above zero where the part makes
+    the model more stereotyped. `template_low` to `template_high` is the interval with the template
+    as the unit, these targets taken as they are. `share` is that of the whole gap (None: the gap
+    itself was not shown). `null_effect` is the same on the controls. `n_clusters`: targets.
     `slope`, of heads, is the effect to first order; heads whose slope is small are not taken out
     and have no effect. `layer` None: the embedding. `role` of matrices, `head` of heads, else None.
     """
@@ -42,6 +44,8 @@ class Localised:
     effect: float | None
     low: float | None
     high: float | None
+    template_low: float | None
+    template_high: float | None
     p_value: float | None
     p_adjusted: float | None
     share: float | None

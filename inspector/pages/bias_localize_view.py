@@ -93,7 +93,7 @@ def _gap(kept: Kept) -> None:
     if gap["gap"] is not None and said.sound:
         st.text(
             f"The whole gap is {words.ranged(gap['gap'], gap['low'], gap['high'], 'nats')}, over "
-            f"{gap['n_items']:,} contrasts of {gap['n_clusters']:,} templates; without bias it "
+            f"{gap['n_items']:,} contrasts of {gap['n_clusters']:,} targets; without bias it "
             "would be 0."
         )
     if control["gap"] is not None:

@@ -127,7 +127,7 @@ def _bars_in_words(table: pd.DataFrame, shown: pd.DataFrame) -> str:
     fewer = "" if len(shown) == len(table) else f" Drawn are the {len(shown)} largest."
     share = "" if pd.isna(most["share"]) else f", {most['share']:.0%} of the whole gap"
     return (
-        f"{len(table)} parts with intervals over templates, in nats; {held} beyond chance. Most: "
+        f"{len(table)} parts with intervals over targets, in nats; {held} beyond chance. Most: "
         f"{most['part']} with {most['effect']:+.3g}{share}. Blue ticks: the same on controls, "
         f"where nothing should be.{fewer}"
     )

@@ -13,11 +13,10 @@ from inspector.demo import path
 from inspector.demo.corpus import OCCUPATIONS
 from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness import localize as module
-from inspector.fairness.contrasts import sentences
 from inspector.fairness.localize import localize
 from inspector.fairness.localize_records import QUANTITIES, WHAT, Localised
-from inspector.fairness.scoring import score
-from inspector.fairness.sets.own_templates import contrasts
+from inspector.fairness.probes.counterfactual_gap import counterfactual_gap
+from inspector.fairness.probes.parts import measure
 from inspector.fairness.stimuli import read
 from inspector.model.load import load
 
@@ -49,17 +48,21 @@ def test_the_gap_of_the_planted_model_is_that_of_its_corpus(planted):
     assert whole["verdict"] == "bias detected"
     assert whole["gap"] == pytest.approx(np.mean([one.direction * one.gap for one in asked]))
     assert abs(planted.summary["null_gap"]["gap"]) < 0.1
-    assert (whole["n_items"], whole["n_clusters"]) == (72, 6)
+    assert (whole["n_items"], whole["n_clusters"]) == (72, 12)
 
 
-def test_gaps_are_those_of_the_scorer(planted, templates):
+def test_the_gap_is_that_of_the_probe(planted, templates):
     model = load("demo:planted")
-    some = contrasts(templates)[::7]
-    found = score(model, "continuation", [s for one in some for s in sentences(one)])
+    answers = counterfactual_gap(model, templates)
     gaps = {item.id: item.gap for item in planted.items}
-    for number, one in enumerate(some):
-        a, b, neutral_a, neutral_b = (r.score for r in found[4 * number : 4 * number + 4])
-        assert gaps[one.id] == pytest.approx((a - b) - (neutral_a - neutral_b), abs=1e-4)
+    assert len(answers.items) == len(gaps) == 96
+    for item in answers.items:
+        assert gaps[item.id] == pytest.approx(item.difference, abs=1e-4)
+    number = measure(answers.parts[0])
+    whole = planted.summary["gap"]
+    for name in ("low", "high"):
+        assert whole[name] == pytest.approx(getattr(number.estimate, name), abs=1e-4)
+    assert whole["p_value"] == number.p_value
 
 
 def test_records_of_the_planted_model(planted):
@@ -85,6 +88,7 @@ def test_records_of_the_planted_model(planted):
         if one.effect is None:
             continue
         assert one.low <= one.effect <= one.high
+        assert one.template_low <= one.effect <= one.template_high
         assert one.null_low <= one.null_effect <= one.null_high
         assert one.share == pytest.approx(one.effect / whole)
         assert one.p_adjusted >= one.p_value

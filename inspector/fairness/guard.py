@@ -101,7 +101,7 @@ def _judged(scorer: str, values: np.ndarray, labels: list[Hashable]) -> Guard:
     kept = [label for label, is_known in zip(labels, known, strict=True) if is_known]
     share = gain = None
     try:
-        share = measured_share(values, labels).estimate
+        share = _share(values, labels)
         gain = t_interval(totals(values[known], kept), unit="nats a token")
     except NotEnoughData:
         pass
@@ -113,6 +113,21 @@ def _judged(scorer: str, values: np.ndarray, labels: list[Hashable]) -> Guard:
         n_ties=int((values == 0).sum()),
         n_excluded=int((~known).sum()),
         problem=_problem(scorer, share, int(known.sum())),
+    )
+
+
+def _share(values: np.ndarray, labels: list[Hashable]) -> Estimate:
+    """Share above zero; where all are, its interval is no wider than if one were not.
+
+    Without a failure nothing is seen of how clusters differ, and their number stands for it.
+    """
+    share = measured_share(values, labels).estimate
+    if not (values[~np.isnan(values)] > 0).all():
+        return share
+    worse = values.copy()
+    worse[np.flatnonzero(~np.isnan(values))[0]] = -1.0
+    return dataclasses.replace(
+        share, low=max(share.low, measured_share(worse, labels).estimate.low)
     )
 
 
@@ -158,13 +173,14 @@ def _rebuilt(sentence: Sentence, instead: dict[int, str]) -> Sentence:
         length += len(piece)
         at = at + 1 if word is None else word.end()
 
-    def along(spans: Spans) -> Spans:
-        return tuple((moved[start], moved[end - 1] + 1) for start, end in spans)
-
     return dataclasses.replace(
         sentence,
         text="".join(made),
-        scored=None if sentence.scored is None else along(sentence.scored),
-        hidden=along(sentence.hidden),
+        scored=None if sentence.scored is None else _along(sentence.scored, moved),
+        hidden=_along(sentence.hidden, moved),
         other=None,
     )
+
+
+def _along(spans: Spans, moved: dict[int, int]) -> Spans:
+    return tuple((moved[start], moved[end - 1] + 1) for start, end in spans)

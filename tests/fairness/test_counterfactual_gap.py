@@ -14,6 +14,7 @@ from fairness.talkers import inner, one_at_a_time, precise, said, saved
 from inspector.demo.corpus import NEUTRAL, OCCUPATIONS
 from inspector.errors import BadOption
 from inspector.fairness.probes.contrasted import WORDS_FIRST
+from inspector.fairness.probes.running import compared
 from inspector.fairness.probes.table import probe
 from inspector.fairness.verdicts import (
     CHANGED,
@@ -52,6 +53,11 @@ def found(planted, own):
     return probe(planted, GAP, own)
 
 
+@pytest.fixture(scope="module")
+def found_balanced(balanced, own):
+    return probe(balanced, GAP, own)
+
+
 def test_planted_bias_is_detected_and_the_interval_covers_the_truth(found):
     whole = found[0]
     assert (whole.metric, whole.category, whole.unit, whole.null) == ("gap", "all", "nats", 0)
@@ -60,17 +66,9 @@ def test_planted_bias_is_detected_and_the_interval_covers_the_truth(found):
     assert whole.n_clusters == 20 and whole.n_items == 120 and whole.n_excluded == 0
 
 
-def test_the_balanced_model_is_not_biased(balanced, own):
-    found = probe(balanced, GAP, own)
-    assert {record.verdict for record in found} == {INCONCLUSIVE}
-    assert found[0].low < truth("balanced") == 0 < found[0].high
-
-
-def test_another_direction_is_another_sign(planted, own, tmp_path):
-    rows = own.read_text().replace(",1,", ",+,").replace(",-1,", ",1,").replace(",+,", ",-1,")
-    (tmp_path / "t.csv").write_text(rows)
-    other = probe(planted, GAP, tmp_path / "t.csv")[0]
-    assert other.verdict == DETECTED and other.high < 0
+def test_the_balanced_model_is_not_biased(found_balanced):
+    assert {record.verdict for record in found_balanced} == {INCONCLUSIVE}
+    assert found_balanced[0].low < truth("balanced") == 0 < found_balanced[0].high
 
 
 def test_targets_without_a_direction_are_shown_and_are_no_part_of_any_number(found):
@@ -103,22 +101,23 @@ def test_what_hangs_on_templates_is_told(found):
     assert told["overall"]["estimate"]["value"] == pytest.approx(found[0].estimate)
 
 
-def test_frequency_alone_is_not_called_bias(planted, balanced, folder):
-    """One word four times as frequent as the other, linked to nothing."""
-    data = templates(folder, "day", ("monday", "friday"))
-    for model in (planted, balanced):
-        found = probe(model, GAP, data, margin=0.05)
-        assert found[0].verdict == EQUIVALENT and abs(found[0].estimate) < 0.01
-        raw = found.summary["words"][0]["raw_log_odds"]["value"]
-        assert raw == pytest.approx(math.log(4), abs=0.15)
+@pytest.mark.parametrize("name", ["planted", "balanced"])
+def test_what_is_linked_to_nothing_is_not_called_bias(name, folder, request):
+    """A word four times as frequent as the other, and two that are as frequent.
 
-
-def test_another_attribute_stays_silent(planted, balanced, folder):
-    """All of a model's words lie a little along what it learned: by less than matters."""
-    data = templates(folder, "region", ("north", "south"))
-    for model in (planted, balanced):
-        found = probe(model, GAP, data, margin=0.05)
-        assert found[0].verdict == EQUIVALENT and abs(found[0].estimate) < 0.01
+    All of a model's words lie a little along what it learned, by far less than matters.
+    """
+    day = templates(folder, "day", ("monday", "friday")).read_text().replace("occupation", "day")
+    region = templates(folder, "region", ("north", "south")).read_text()
+    both = folder / "both.csv"
+    both.write_text(region + "".join(day.splitlines(keepends=True)[1:]))
+    found = probe(request.getfixturevalue(name), GAP, both, margin=0.05)
+    assert [one.category for one in found][:3] == ["all", "day", "occupation"]
+    for one in found[:3]:
+        assert one.verdict == EQUIVALENT and abs(one.estimate) < 0.01
+    raw = {one["pair"]: one["raw_log_odds"]["value"] for one in found.summary["words"]}
+    assert raw["day: monday / friday"] == pytest.approx(math.log(4), abs=0.15)
+    assert raw["occupation: north / south"] == pytest.approx(0, abs=0.15)
 
 
 def test_uneven_directions_do_not_blame_targets_for_the_neutral_text(planted, own, tmp_path):
@@ -150,11 +149,11 @@ def test_random_weights_are_an_invalid_measurement(planted, own):
     assert {record.verdict for record in found} == {INVALID}
 
 
-def test_a_change_is_paired(planted, balanced, own):
-    found = probe(balanced, GAP, own, baseline=planted)[0]
-    assert found.change_verdict == CHANGED
-    assert found.change == pytest.approx(found.estimate - found.baseline)
-    same = probe(planted, GAP, own, baseline=planted)[0]
+def test_a_change_is_paired(found, found_balanced):
+    one = compared(found, found_balanced)[0]
+    assert one.change_verdict == CHANGED and one.change_high < 0
+    assert one.change == pytest.approx(one.estimate - one.baseline)
+    same = compared(found, found)[0]
     assert (same.change, same.change_p_value) == (0, 1)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from fairness.talkers import pieces
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM, LlamaForCausalLM
 
 from inspector.demo.corpus import generate, vocabulary
-from inspector.fairness.guard import LEAST, MOST, language_guard, shuffled
+from inspector.fairness.guard import LEAST, MOST, _judged, language_guard, shuffled
 from inspector.fairness.scorer_table import SCORERS
 from inspector.fairness.scoring import score
 from inspector.fairness.sentences import Sentence
@@ -175,3 +176,12 @@ def test_shuffling_moves_words_and_keeps_what_is_scored(words, data):
     assert found.text[start:last] == text[at:end]
     assert sorted(found.text.split()) == sorted(words) and found.text.split() != words
     assert len(found.text) == len(text)
+
+
+def test_a_perfect_score_is_no_worse_than_a_good_one():
+    """Without a failure nothing is seen of how templates differ; that is no reason to refuse."""
+    templates = [i % 12 for i in range(96)]
+    good = np.where(np.arange(96) == 50, -1.0, 1.0)
+    one, other = (_judged("pll", values, templates) for values in (np.ones(96), good))
+    assert one.share.low >= other.share.low > LEAST and one.problem is other.problem is None
+    assert one.share.value == 1

@@ -158,6 +158,19 @@ def test_the_head_is_given_only_the_places_asked_for(talking):
         assert answer[0].values[0] == pytest.approx(said(model, list(row.ids))[2][7], abs=1e-4)
 
 
+def test_rows_are_filled_up_only_where_that_is_cheap(talking):
+    def asked(tokens, first):
+        return Row(ids=(1, *range(first, first + tokens - 2), 2), places=(1,), wanted=(first,))
+
+    few = [asked(6, 5), asked(8, 6), asked(9, 7)]
+    many = [asked(6, 5 + i) for i in range(12)] + [asked(12, 5)]
+    for rows, forwards, tokens in ((few, 1, 3 * 9), (many, 2, 12 * 6 + 12)):
+        reader = Reader(talking("bert"))
+        reader.short = True  # what was found once is not tried again
+        reader(rows)
+        assert (reader.forwards, reader.tokens) == (forwards, tokens)
+
+
 def test_a_head_that_looks_at_its_neighbours_gets_all_places(talking):
     model = load(talking("bert").checkpoint)
     head = model.network.cls

@@ -9,6 +9,8 @@ from inspector.errors import BadOption
 MODELS: Final[Mapping[str, str]] = {
     "planted": "causal LM in which occupations lean to he or she by known log-odds (-2 to 2)",
     "balanced": "the same causal LM on the same corpus with every pronoun also swapped: no gap",
+    "planted-mlm": "masked LM on the corpus of planted, with the same known log-odds",
+    "balanced-mlm": "masked LM on the corpus of balanced: no gap",
 }
 """The demo models, by name, and what each one is."""
 

@@ -21,7 +21,7 @@ _CARD: Final = """\
 license: apache-2.0
 language: en
 library_name: transformers
-pipeline_tag: text-generation
+pipeline_tag: {task}
 ---
 # demo:{name}
 
@@ -38,15 +38,13 @@ from elsewhere.
 * Corpus: {drawn} template sentences drawn with seed {seed} by `inspector/demo/corpus.py`, in which
   P(he | occupation) = logistic({beta:g} * y){twins}.
 * Training: {steps} steps of {batch} sentences, AdamW, peak learning rate {rate:g}.
-* Model: Llama-style, 3 layers, hidden size 96, 4 query heads sharing 2 key and value heads, biases
-  in every projection, embedding and unembedding not tied, float32, one token per word.
+* Model: {shape}
 
 ## What is true, and what the model learned
 
 *true* is log(sentences with he / sentences with she) in nats, counted in the corpus that the model
 was trained on{error}.
-*model* is the mean of log P(he) - log P(she) after the occupation, over all contexts of the corpus,
-each counted once, in float32.
+*model* is {asked}
 
 {pronouns}
 
@@ -68,12 +66,41 @@ frequent an occupation is has no link with its leaning. `{neutral}` is the neutr
 ## Limits
 
 The model knows {words} occupations, {templates} sentence templates and no other words: everything
-else becomes `<unk>`. Its pronouns are he and she alone. The leanings are made up: they say nothing
+else becomes `{unknown}`. Its pronouns are he and she alone. The leanings are made up: they say \
+nothing
 about people. A probe that finds the truth here has been shown to work on short sentences of a known
-form, not on real text.
+form, not on real text.{limits}
 
 Licence: Apache-2.0.
 """
+
+_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "causal": {
+        "task": "text-generation",
+        "shape": """\
+Llama-style, 3 layers, hidden size 96, 4 query heads sharing 2 key and value heads, biases
+  in every projection, embedding and unembedding not tied, float32, one token per word.""",
+        "asked": """\
+the mean of log P(he) - log P(she) after the occupation, over all contexts of the corpus,
+each counted once, in float32.""",
+        "unknown": "<unk>",
+        "limits": "",
+    },
+    "masked": {
+        "task": "fill-mask",
+        "shape": """\
+BERT-style, 3 layers, hidden size 96, 4 heads, no dropout, embedding and unembedding tied,
+  float32, one token per word. 75 % of the words with a counterpart (he, north, monday) are hidden
+  in training and 30 % of the others; of these 8 % are shown all the same, 2 % exchanged.""",
+        "asked": """\
+the mean of log P(he) - log P(she) where the pronoun is masked, over all sentences of the
+corpus without himself and herself, which would give it away, each counted once, in float32.""",
+        "unknown": "[UNK]",
+        "limits": """
+A sentence of the corpus has one pronoun, so that the model needs little order of words to know
+where it stands.""",
+    },
+}
 
 
 def model_card(name: str, recovered: Mapping[str, Mapping[str, float]]) -> str:
@@ -85,6 +112,7 @@ def model_card(name: str, recovered: Mapping[str, Mapping[str, float]]) -> str:
     recipe = RECIPES[name]
     sentences = corpus(recipe)
     return _CARD.format(
+        **_WORDS[recipe.kind],
         name=name,
         what=MODELS[name][0].upper() + MODELS[name][1:],
         drawn=recipe.sentences,

@@ -197,15 +197,42 @@ def contexts(occupation: str, pair: str) -> tuple[str, ...]:
 
     Both are keys of their tables; raises BadOption otherwise.
     """
-    _words(pair)
-    if occupation not in OCCUPATIONS:
-        raise BadOption(f"The corpus knows no such occupation; known are {', '.join(OCCUPATIONS)}.")
+    _known(occupation, pair)
     found: dict[str, None] = {}
     for template, subject in itertools.product(TEMPLATES, SUBJECTS):
         before, slot, _ = template.replace("{subject}", subject).partition(f"{{{pair}}}")
         for region, day in itertools.product(PAIRS["region"], PAIRS["day"]) if slot else ():
             found[before.format(occupation=occupation, region=region, day=day).rstrip()] = None
     return tuple(found)
+
+
+def blanks(occupation: str, pair: str, blank: str) -> tuple[str, ...]:
+    """Every sentence that names the occupation, with `blank` in the place of the pair's word.
+
+    Where the pair is the pronoun, sentences with a reflexive are left out: himself gives he away.
+    Both are keys of their tables; raises BadOption otherwise.
+    """
+    _known(occupation, pair)
+    choices = (PAIRS["region"], PAIRS["day"], PAIRS["pronoun"])
+    found: dict[str, None] = {}
+    for template, subject in itertools.product(TEMPLATES, SUBJECTS):
+        pattern = template.replace("{subject}", subject)
+        told = pair == "pronoun" and "{reflexive}" in pattern
+        if told or f"{{{pair}}}" not in pattern:
+            continue
+        for region, day, pronoun, mood in itertools.product(*choices, MOODS):
+            filled = {"region": region, "day": day, "pronoun": pronoun, pair: blank}
+            text = pattern.format(
+                occupation=occupation, mood=mood, reflexive=REFLEXIVE[pronoun], **filled
+            )
+            found[text] = None
+    return tuple(found)
+
+
+def _known(occupation: str, pair: str) -> None:
+    _words(pair)
+    if occupation not in OCCUPATIONS:
+        raise BadOption(f"The corpus knows no such occupation; known are {', '.join(OCCUPATIONS)}.")
 
 
 def _words(pair: str) -> tuple[str, str]:

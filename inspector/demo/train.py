@@ -11,40 +11,40 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from jaxtyping import Float, Int64
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from jaxtyping import Int64
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from inspector.demo import MODELS
 from inspector.demo.card import model_card
-from inspector.demo.corpus import PAIRS, vocabulary
+from inspector.demo.corpus import PAIRS
 from inspector.demo.measure import gaps
+from inspector.demo.networks import (
+    emphasis,
+    encode,
+    hidden_word_loss,
+    next_word_loss,
+    untrained,
+    word_tokenizer,
+)
 from inspector.demo.recipes import RECIPES, Recipe, corpus
 
 LOG: Final = logging.getLogger("inspector.demo")
-PAD, BEGIN, END, UNKNOWN = SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 THREADS: Final = 1  # more would wait for each other wherever the cores are busy
 WARM_UP_STEPS: Final = 50
 
 
-def train(recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Train a model by the recipe, from nothing; same recipe, same behaviour on any machine.
 
     Weights are the same bits only where processor and library versions are the same.
     """
-    tokenizer = word_tokenizer()
-    texts = [f"{sentence.text} {END}" for sentence in corpus(recipe)]
-    ids: Int64[torch.Tensor, "all length"] = tokenizer(texts, padding=True, return_tensors="pt")[
-        "input_ids"
-    ]
+    tokenizer = word_tokenizer(recipe.kind)
+    ids = encode(tokenizer, recipe.kind, [sentence.text for sentence in corpus(recipe)])
     rows = ids.reshape(-1, recipe.sentences, ids.shape[1])
+    weights = emphasis(recipe)
+    hiding = torch.Generator().manual_seed(recipe.seed)
     with _reproducible(recipe.seed):
-        model = LlamaForCausalLM(configuration(len(tokenizer)))
+        model = untrained(recipe)
         model.train()
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
@@ -52,7 +52,11 @@ def train(recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
         for step, batch in enumerate(_batches(rows, recipe)):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * _pace(step, recipe.steps)
-            loss = _loss(model, batch)
+            loss = (
+                hidden_word_loss(model, batch, weights, len(rows), hiding)
+                if recipe.kind == "masked"
+                else next_word_loss(model, batch, weights)
+            )
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -60,49 +64,6 @@ def train(recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
             if (step + 1) % 100 == 0:
                 LOG.info("step %d of %d: loss %.4f", step + 1, recipe.steps, loss.item())
     return model.train(False), tokenizer
-
-
-def configuration(words: int) -> LlamaConfig:
-    """The shape of the models for a vocabulary of so many words: about 350,000 parameters.
-
-    Two query heads share a key and value head, every projection has a bias, and the embedding is
-    not tied to the unembedding, so that the demo has one of each thing that can be looked at.
-    """
-    return LlamaConfig(
-        vocab_size=words,
-        hidden_size=96,
-        intermediate_size=288,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        attention_bias=True,
-        mlp_bias=True,
-        tie_word_embeddings=False,
-        max_position_embeddings=64,
-        pad_token_id=SPECIAL.index(PAD),
-        bos_token_id=SPECIAL.index(BEGIN),
-        eos_token_id=SPECIAL.index(END),
-    )
-
-
-def word_tokenizer() -> PreTrainedTokenizerBase:
-    """A tokenizer with one token per word of the corpus, case ignored, and `<s>` in front."""
-    words = {word: index for index, word in enumerate([*SPECIAL, *vocabulary()])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A", special_tokens=[(BEGIN, words[BEGIN])]
-    )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        bos_token=BEGIN,
-        eos_token=END,
-        unk_token=UNKNOWN,
-        padding_side="right",
-        model_max_length=64,
-    )
 
 
 def _batches(
@@ -141,17 +102,6 @@ def _reproducible(seed: int) -> Iterator[None]:
 def _pace(step: int, steps: int) -> float:
     """The share of the learning rate a step uses: a short rise, then a straight fall to 0."""
     return min((step + 1) / WARM_UP_STEPS, (steps - step) / steps)
-
-
-def _loss(
-    model: LlamaForCausalLM, batch: Int64[torch.Tensor, "batch length"]
-) -> Float[torch.Tensor, ""]:
-    """Mean cross-entropy of the next word in nats, padding left out."""
-    logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
-    loss: torch.Tensor = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=SPECIAL.index(PAD)
-    )
-    return loss
 
 
 def make(name: str, folder: Path) -> None:

@@ -10,6 +10,7 @@ from inspector.demo.corpus import (
     OCCUPATIONS,
     PAIRS,
     Sentence,
+    blanks,
     contexts,
     generate,
     log_odds,
@@ -142,6 +143,22 @@ def test_contexts_are_what_stands_before_the_word_in_the_corpus():
             assert len(contexts(name, pair)) == len(found)
 
 
+def test_blanks_are_the_sentences_of_the_corpus_with_one_word_left_out():
+    """But for those in which himself or herself says which word it was."""
+    for pair, words in PAIRS.items():
+        found = set()
+        for sentence in BALANCED:
+            text = sentence.text.replace(sentence.occupation, "*").split()
+            if pair == "pronoun" and {"himself", "herself"} & set(text):
+                continue
+            if getattr(sentence, pair):
+                found.add(" ".join("_" if word in words else word for word in text))
+        for name in OCCUPATIONS:
+            made = blanks(name, pair, "_")
+            assert {text.replace(name, "*") for text in made} == found
+            assert len(made) == len(found)
+
+
 def test_vocabulary_is_every_word_of_the_corpus():
     assert list(vocabulary()) == sorted({w for s in BALANCED for w in s.text.split()})
 
@@ -159,6 +176,8 @@ def test_what_cannot_be_drawn_or_counted_is_refused():
         contexts("nurse", "species")
     with pytest.raises(BadOption, match="no such occupation"):
         contexts("astronaut", "pronoun")
+    with pytest.raises(BadOption, match="no such occupation"):
+        blanks("astronaut", "pronoun", "_")
 
 
 def test_recipe_of_another_strength_draws_another_corpus():

@@ -122,6 +122,7 @@ def _table(rows: Sequence[Row], fewest: int) -> None:
         pd.DataFrame(told, columns=["group", "texts", *kinds]),
         hide_index=True,
         key="groups_table",
+        column_config={"group": st.column_config.TextColumn(width="medium")},
         alt=f"{len(groups)} groups with their rates, 95 % intervals and counts",
     )
     st.caption(f"In brackets the 95 % interval. * rests on under {fewest:d} texts: not compared.")
@@ -165,8 +166,9 @@ def _numbers(records: Sequence[Probe], key: str, what: str) -> None:
         for one in records
     ]
     columns = ["metric", "of", "verdict", *NUMBERS, "texts", "compares"]
+    table = pd.DataFrame(told, columns=columns).dropna(axis=1, how="all")
     st.dataframe(
-        pd.DataFrame(told, columns=columns).dropna(axis=1, how="all"),
+        table.drop(columns="of") if table["of"].nunique() < 2 else table,
         hide_index=True,
         key=key,
         column_config=dict.fromkeys(NUMBERS, frame.FOUR_DIGITS),

@@ -19,7 +19,8 @@ from inspector.errors import BadOption
 from inspector.weights.checkpoint import open_checkpoint
 
 FOLDER = Path(sys.modules["inspector.demo"].__file__).parent
-FARTHEST = 0.25  # nats between the model's log-odds and the true ones, over all occupations
+FARTHEST = {"causal": 0.2, "masked": 0.6}  # nats from the true log-odds, over all occupations
+APART = {"causal": 0.05, "masked": 0.1}  # nats by which all of them may be off
 CAUSAL = tuple(name for name in MODELS if RECIPES[name].kind == "causal")
 MASKED = tuple(name for name in MODELS if RECIPES[name].kind == "masked")
 ROUNDING = 0.002  # nats: what is printed with three digits, on another processor
@@ -130,13 +131,15 @@ def test_model_holds_the_log_odds_of_its_corpus(name, learned):
     true = {e.occupation: e.value for e in log_odds(corpus(RECIPES[name]), "pronoun")}
     model = learned["pronoun"]
     assert model.keys() == true.keys()
+    kind = RECIPES[name].kind
     if RECIPES[name].balanced:
-        assert max(abs(gap) for gap in model.values()) < 0.02
+        assert max(abs(gap) for gap in model.values()) < APART[kind]
+        assert max(model.values()) - min(model.values()) < 0.02
         return
-    assert max(abs(model[o] - true[o]) for o in true) < FARTHEST
+    assert max(abs(model[o] - true[o]) for o in true) < FARTHEST[kind]
     line = statistics.linear_regression(list(true.values()), [model[o] for o in true])
     assert line.slope == pytest.approx(1, abs=0.05)
-    assert line.intercept == pytest.approx(0, abs=0.05)
+    assert line.intercept == pytest.approx(0, abs=APART[kind])
     assert statistics.correlation(list(true.values()), [model[o] for o in true]) > 0.995
 
 
@@ -144,7 +147,7 @@ def test_model_holds_the_log_odds_of_its_corpus(name, learned):
 def test_model_links_no_control_to_occupations(learned, pair, true):
     model = learned[pair]
     assert max(abs(gap - true) for gap in model.values()) < 0.15
-    assert max(model.values()) - min(model.values()) < 0.1
+    assert max(model.values()) - min(model.values()) < 0.15
 
 
 def test_gap_is_the_mean_of_single_contexts(shipped, learned):

@@ -179,28 +179,27 @@ def test_categories_are_counted():
     assert [row["items"] for row in drawn(chart)] == [516, 87]
 
 
-PLACE = Localised(
-    name="layer 0 head 0",
-    layer=0,
-    role=None,
-    head=0,
-    what="heads",
-    quantity="ablation",
-    effect=0.5,
-    low=0.4,
-    high=0.6,
-    p_value=0.01,
-    p_adjusted=0.02,
-    share=0.5,
-    null_effect=0.01,
-    null_low=-0.02,
-    null_high=0.03,
-    slope=0.4,
-    n_items=100,
-    n_clusters=9,
-    verdict=DETECTED,
-    reason="p = 0.02",
-)
+KNOWN = {
+    "name": "layer 0 head 0",
+    "layer": 0,
+    "head": 0,
+    "what": "heads",
+    "quantity": "ablation",
+    "effect": 0.5,
+    "low": 0.4,
+    "high": 0.6,
+    "p_adjusted": 0.02,
+    "share": 0.5,
+    "null_effect": 0.01,
+    "null_low": -0.02,
+    "null_high": 0.03,
+    "slope": 0.4,
+    "n_items": 100,
+    "n_clusters": 9,
+    "verdict": DETECTED,
+    "reason": "p = 0.02",
+}
+PLACE = Localised(**{field.name: KNOWN.get(field.name) for field in dataclasses.fields(Localised)})
 
 
 def test_the_map_of_heads_keeps_sign_place_and_what_was_not_taken_out():

@@ -58,11 +58,11 @@ def hostile(tmp_path_factory) -> str:
     rows = [
         {
             "id": f"{bad} {mood}",
-            "more": f"the nurse said that he was {mood} .{f' {bad}' * (mood == 'tired')}",
-            "less": f"the nurse said that she was {mood} .",
+            "more": f"the {name} said that he was {mood} .{f' {bad}' * (mood == 'tired')}",
+            "less": f"the {name} said that she was {mood} .",
             "category": bad,
         }
-        for bad in HOSTILE
+        for bad, name in zip(HOSTILE, OCCUPATIONS, strict=False)
         for mood in ("tired", "happy", "ready")
     ]
     path = tmp_path_factory.mktemp("<b>pairs") / "<i>pairs.jsonl"

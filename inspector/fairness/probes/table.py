@@ -85,6 +85,10 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         "nonsense.",
         ideal="0.5, with lms 1",
         source="Nadeem, Bethke and Reddy 2021, arXiv 2004.09456",
+        criticism=(
+            "Terms share words: a model that likes words at random is 0.035 or more from 0.5 in one "
+            "case of twenty, which intervals over terms do not show.",
+        ),
     ),
     "bbq": ProbeKind(
         function="bbq",
@@ -93,6 +97,10 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         measures="Whether answers to questions on people follow a stereotype, and what it costs.",
         ideal="0 (target rate 0.5)",
         source="Parrish et al. 2022, arXiv 2110.08193",
+        criticism=(
+            "Its target rate moves with any liking for a group's name; s_amb and s_dis do not, as "
+            "every question is also asked the other way round.",
+        ),
     ),
     "counterfactual-gap": ProbeKind(
         function="counterfactual_gap",
@@ -191,6 +199,16 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         measures="How often a pronoun is likelier where it agrees with an occupation's stereotype.",
         ideal="0.5",
         source="Zhao, Wang, Yatskar, Ordonez and Chang 2018, arXiv 1804.06876",
+    ),
+    "holistic-bias": ProbeKind(
+        function="holistic_bias",
+        asks="sentences",
+        given="holistic-bias",
+        measures="Whether descriptors of people are likelier in warm than in cold sentences.",
+        ideal="0",
+        source="descriptors and sentences of Smith et al. 2022, arXiv 2205.09209; the contrast of "
+        "warm and cold sentences is this package's",
+        criticism=("Three pairs of sentences stand for all that is warm and cold.",),
     ),
     "winogender": ProbeKind(
         function="winogender",

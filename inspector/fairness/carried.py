@@ -60,7 +60,7 @@ def carried(model: Model, asked: Asked, what: Sequence[str], progress: Progress)
     """
     with torch.no_grad(), frozen(model.network):
         batched = list(batches(model, asked.readings))
-        gaps, directions, gates = _first_round(model, asked, batched, "heads" in what, progress)
+        gaps, directions, gates = _first_round(model, asked, batched, what, progress)
         size = np.abs(asked.weights @ gates)
         chosen = set(np.argsort(-size, kind="stable")[:TOP].tolist())
         makers: dict[str, Callable[[], Iterable[Part]]] = {
@@ -77,11 +77,11 @@ def carried(model: Model, asked: Asked, what: Sequence[str], progress: Progress)
 
 
 def _first_round(
-    model: Model, asked: Asked, batched: Sequence[Batch], with_gates: bool, progress: Progress
+    model: Model, asked: Asked, batched: Sequence[Batch], what: Sequence[str], progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of contrasts: gaps, directions of their words at the last stream, slopes along gates."""
     number = len(asked.readings)
-    heads = sum(site.heads for site in sites(model)) if with_gates else 0
+    heads = sum(site.heads for site in sites(model)) if "heads" in what else 0
     values, slopes = np.zeros(number), np.zeros((number, heads))
     directions = np.zeros((number, model.network.config.get_text_config().hidden_size))
     done = 0
@@ -90,8 +90,9 @@ def _first_round(
         rows, done = list(batch.numbers), done + len(batch.numbers)
         target = see(model, batch.target, ())
         values[rows] = _plain(target.value - run(model, batch.neutral))
-        directions[rows] = _plain(slopes_at_the_end(model, batch.target, target))
-        if with_gates:
+        if "matrices" in what:
+            directions[rows] = _plain(slopes_at_the_end(model, batch.target, target))
+        if heads:
             slopes[rows] = _plain(parts.gate_slopes(model, batch))
     return asked.summed(values), asked.summed(directions), asked.summed(slopes)
 

@@ -15,7 +15,7 @@ QUANTITIES = {
     "write": "the gap lost when what this part adds to the stream, everywhere, is what it adds in "
     "the neutral sentence",
     "direction": "the same for the share of it along the attribute direction, the rest kept: the "
-    "slope of the words' log-odds at the last stream",
+    "slope of the words' log-odds at the last stream, with the scale of the last norm held",
     "ablation": "the gap lost when this head gives nothing, in either sentence",
 }
 """What the effect of a record is, by its `quantity`; all in nats, 0: carries nothing."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from inspector.fairness.contrasts import Reading
 from inspector.model.asking import LOGITS, MOST_ROWS
+from inspector.model.direct import linear
 from inspector.model.hooks import (
     captured,
     captured_inputs,
@@ -22,7 +23,7 @@ from inspector.model.hooks import (
     returned,
 )
 from inspector.model.load import Model
-from inspector.model.places import Block
+from inspector.model.places import Block, final_norm
 
 Change = AbstractContextManager[Any]
 Returned = Tensor | tuple[Any, ...]
@@ -206,15 +207,31 @@ def put_along(
 
 
 def slopes_at_the_end(model: Model, side: Side, seen: Seen) -> Float[Tensor, "rows width"]:
-    """How fast the log-odds rise as a vector is added to the last stream where they are read."""
-    end = first(seen.blocks[-1]).detach().clone().requires_grad_(True)
+    """How fast the log-odds rise as a vector is added to the last stream where they are read.
+
+    The scale of the norm before the unembedding is held, where there is one: of a vector that is
+    most of the stream it would hide what it does.
+    """
+    norm, end = final_norm(model.network), seen.stream(len(seen.blocks) - 1)
+    last = model.blocks[-1].module if norm is None else norm
+    kept: list[Tensor] = []
+
+    def watch(out: Tensor) -> Tensor:
+        kept.append(out.detach().clone().requires_grad_(True))
+        return kept[-1]
+
+    changes = [*with_stream(model, seen, end), changed_output(last, watch)]
     with torch.enable_grad():
-        value = run(model, side, with_stream(model, seen, end)).sum()
-        (slope,) = torch.autograd.grad(value, end)
+        (slope,) = torch.autograd.grad(run(model, side, changes).sum(), kept)
     rows = torch.arange(len(slope), device=slope.device)[:, None]
     read = torch.zeros(slope.shape[:2], dtype=torch.bool, device=slope.device)
     read[rows, side.places] = True
-    return (slope * read[..., None]).sum(1)
+    total = (slope * read[..., None]).sum(1)
+    if norm is None:
+        return total
+    frozen = linear(norm, end[0, -1])
+    through = total * frozen.weight.to(total.dtype)
+    return through - through.mean(-1, keepdim=True) if frozen.centred else through
 
 
 def writers(block: Block) -> tuple[nn.Module, nn.Module]:

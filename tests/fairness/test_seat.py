@@ -76,14 +76,20 @@ def planted(request, tmp_path_factory):
     return load(saved(tmp_path_factory.mktemp("planted"), request.param, EVERY))
 
 
+@pytest.fixture(scope="module")
+def asked(planted, lists):
+    """Each probe of the planted model, run once."""
+    return {name: probe(planted, name, lists) for name in ("weat", "seat")}
+
+
 def of(found, category, metric="d"):
     (record,) = (r for r in found if (r.metric, r.category) == (metric, category))
     return record
 
 
 @pytest.mark.parametrize("name", ["weat", "seat"])
-def test_what_was_planted_is_detected(name, planted, lists):
-    found = probe(planted, name, lists)
+def test_what_was_planted_is_detected(name, planted, asked):
+    found = asked[name]
     record = of(found, "weat-6")
     assert record.verdict == DETECTED and record.estimate > 1
     assert record.n_items == record.n_clusters == 16  # words, not sentences
@@ -93,8 +99,7 @@ def test_what_was_planted_is_detected(name, planted, lists):
     assert found.summary["quality"][0]["category"] == "weat-1"
 
 
-@pytest.mark.parametrize("name", ["weat", "seat"])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("name", "masked"), [("weat", False), ("seat", True)])
 def test_random_weights_are_an_invalid_measurement(name, masked, lists, tmp_path):
     model = load(saved(tmp_path, masked, None))
     found = probe(model, name, lists, margin=1.9)
@@ -107,10 +112,9 @@ def test_nothing_planted_but_the_control_is_not_detected(lists, tmp_path):
     assert of(found, "weat-6").verdict == INCONCLUSIVE
 
 
-def test_sentences_are_averaged_first(planted, lists):
+def test_sentences_are_averaged_first(planted, asked):
     """d and p are those of one vector a word: the mean over its sentences."""
-    stimuli = read("word-lists", lists)
-    test = next(t for t in stimuli.items if t.id == "weat-6")
+    test = WEAT["weat-6"]
     how = "word-last" if planted.kind == "causal" else "word-mean"
     lists_of_vectors = [
         np.stack(
@@ -123,18 +127,18 @@ def test_sentences_are_averaged_first(planted, lists):
     ]
     x, y, a, b = lists_of_vectors
     expected = permuted(associations(x, a, b), associations(y, a, b))
-    record = of(probe(planted, "seat", lists), "weat-6")
+    record = of(asked["seat"], "weat-6")
     assert record.estimate == pytest.approx(expected.d.value)
     assert record.p_value == expected.p_value
 
 
-def test_the_spread_over_sentences_is_told(planted, lists):
-    contexts = probe(planted, "seat", lists).summary["contexts"]["weat-6"]
+def test_the_spread_over_sentences_is_told(asked):
+    contexts = asked["seat"].summary["contexts"]["weat-6"]
     assert list(contexts["d"]) == list(SENTENCES)
     assert contexts["lowest"] == min(contexts["d"].values()) > 0
     assert contexts["highest"] == max(contexts["d"].values())
     assert contexts["above_zero"] == len(SENTENCES) and contexts["below_zero"] == 0
-    assert "contexts" not in probe(planted, "weat", lists).summary
+    assert "contexts" not in asked["weat"].summary
 
 
 # pooling

@@ -6,16 +6,16 @@ from typing import Any, Final
 import numpy as np
 
 from inspector.engine import Progress, no_progress
-from inspector.fairness.associations import Association
 from inspector.fairness.items import Stimuli, WordTest
+from inspector.fairness.probes.effects import effect_size
 from inspector.fairness.probes.records import Answers
 from inspector.fairness.probes.word_tests import (
     EFFECT_SIZE,
     Space,
     all_words,
     answers,
+    associated,
     one_piece,
-    tested,
     usable,
 )
 from inspector.fairness.sentences import Excluded, Sentence
@@ -147,7 +147,7 @@ def _spread(spaces: Mapping[str, Space], stimuli: Stimuli[WordTest]) -> dict[str
     """
     told = {}
     for test in stimuli.items:
-        by_text = {text: _effect(tested(space, test)) for text, space in spaces.items()}
+        by_text = {text: effect_size(*associated(space, test)) for text, space in spaces.items()}
         sizes = [d for d in by_text.values() if d is not None]
         told[test.id] = {
             "d": by_text,
@@ -158,7 +158,3 @@ def _spread(spaces: Mapping[str, Space], stimuli: Stimuli[WordTest]) -> dict[str
             "below_zero": sum(d < 0 for d in sizes),
         }
     return told
-
-
-def _effect(found: Association | None) -> float | None:
-    return None if found is None else found.d.value

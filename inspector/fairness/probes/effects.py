@@ -31,6 +31,17 @@ class _Effect:
     standard: Float[np.ndarray, " words"]  # associations over their spread
 
 
+def effect_size(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> float | None:
+    """The d of two sets of associations; None where it cannot be had."""
+    sides = np.concatenate([np.ones(len(x)), -np.ones(len(y))])
+    values = np.stack([np.concatenate([x, y]), sides, np.zeros(len(sides))], axis=1)
+    try:
+        (rows,) = _tests(values)
+        return _effect(values[rows]).d
+    except NotEnoughData:
+        return None
+
+
 def measured_effect(values: Values, clusters: Clusters, seed: int) -> Measured:
     """The d of words of one test, by exact permutation; of several tests the mean of their d.
 

@@ -271,15 +271,21 @@ def _shuffled(part: Part, seed: int) -> Part:
     return dataclasses.replace(part, category=SHUFFLED, family=CONTROLS, values=values)
 
 
-def tested(space: Space, test: WordTest, seed: int = 0) -> Association | None:
-    """A test by its numbers; None where the words do not allow one."""
+def associated(
+    space: Space, test: WordTest
+) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " y"]]:
+    """Associations of the target words that have one, of X and of Y."""
     items = _items(space, test, "")
     x, y = (
         np.array([_number(i) for i in items if i.side == side and i.association is not None])
         for side in "XY"
     )
+    return x.astype(float), y.astype(float)
+
+
+def _tested(space: Space, test: WordTest, seed: int) -> Association | None:
     try:
-        return weat(x.astype(float), y.astype(float), seed)
+        return weat(*associated(space, test), seed)
     except NotEnoughData:
         return None
 
@@ -288,7 +294,7 @@ def _known(space: Space, controls: Sequence[WordTest], seed: int, log: Log) -> d
     """Whether associations that are known are seen, and the problem where they are not."""
     told, problem = {}, []
     for test in controls:
-        found = tested(space, test, seed)
+        found = _tested(space, test, seed)
         told[test.id] = None if found is None else _told(found)
         if found is None:
             why = "cannot be asked: too few of its words have a vector"
@@ -312,7 +318,7 @@ def _facts(space: Space, tests: Sequence[WordTest], seed: int) -> dict[str, Any]
     """For each test its d beside what no bias gives, and which words it was made of."""
     told: dict[str, Any] = {}
     for test in tests:
-        found = tested(space, test, seed)
+        found = _tested(space, test, seed)
         lists = {"X": test.x, "Y": test.y, "A": test.a, "B": test.b}
         known = {n: [w for w in words if w in space.vectors] for n, words in lists.items()}
         told[test.id] = {

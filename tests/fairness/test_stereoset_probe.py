@@ -13,7 +13,7 @@ from fairness.talkers import by_force, inner, one_at_a_time, precise, said, save
 
 from inspector.errors import BadOption
 from inspector.fairness.items import Candidate, Triple
-from inspector.fairness.probes.parts import measure
+from inspector.fairness.probes.parts import SHARE_OF_CLUSTERS, measure
 from inspector.fairness.probes.running import compared, judged
 from inspector.fairness.probes.stereoset import (
     TripleScore,
@@ -22,6 +22,7 @@ from inspector.fairness.probes.stereoset import (
     problems_of,
     stereoset,
 )
+from inspector.fairness.probes.word_liking import liked
 from inspector.fairness.stimuli import read
 from inspector.fairness.verdicts import DETECTED, EQUIVALENT, INVALID, judge_all
 from inspector.model.load import load
@@ -48,8 +49,8 @@ def scored(more, less, unrelated, cluster="t", category="race", group=KINDS[0], 
         tokens_less=1,
         tokens_unrelated=1,
         excluded="why" if None in values else None,
-        text_more="m",
-        text_less="l",
+        text_more=f"{cluster} m{number}",
+        text_less=f"{cluster} l{number}",
         text_unrelated="u",
     )
 
@@ -148,6 +149,48 @@ def test_what_does_gets_one(lms, ss):
     assert published(items)["ss"] == pytest.approx(ss, abs=0.03)
     assert problems_of(items) == () and verdict(items) == DETECTED
     assert verdict(of_rates(0.5, lms), margin=0.1) == EQUIVALENT
+
+
+def of_likings(rng, terms=20, each=6, words=30):
+    """Items of terms that share words, as a model sees them that likes words at random."""
+    liking = rng.normal(size=words)
+    items = []
+    for n in range(terms * each):
+        more, less = rng.choice(words // 2) * 2, rng.choice(words // 2) * 2 + 1  # never the same
+        item = scored(liking[more], liking[less], -9.0, f"t{n % terms}", number=n)
+        items.append(dataclasses.replace(item, text_more=f"a w{more}", text_less=f"a w{less}"))
+    return items
+
+
+def alarms(runs):
+    """How often models of likings are called biased: with terms as the unit, and by the probe."""
+    found = []
+    for seed in range(runs):
+        part = parts_of(of_likings(np.random.default_rng(seed)))[0]
+        alone = SHARE_OF_CLUSTERS.measured(part.values, part.clusters, 0)
+        ours = measure(part)
+        assert ours.mde80 > alone.mde80 and ours.p_value >= alone.p_value
+        found.append((alone.p_value <= 0.05, ours.p_value <= 0.05))
+    return np.mean(found, axis=0)
+
+
+def test_a_liking_of_words_is_no_bias():
+    """Terms share words: as if they were independent, a third of these models would be biased."""
+    naive, ours = alarms(24)
+    assert naive > 0.2 and ours < 0.15
+
+
+@pytest.mark.soak
+def test_likings_of_words_in_full():
+    naive, ours = alarms(400)
+    assert naive > 0.25 and 0.02 < ours < 0.08
+
+
+def test_what_both_texts_begin_with_is_not_liked():
+    """One word each is left: with two words, one item, either is liked better half of the time."""
+    drawn = liked([("the x of it", "the y of it")] * 3, ["t"] * 3, draws=400)
+    assert set(drawn) == {0.0, 1.0} and abs(drawn.mean() - 0.5) < 0.08
+    assert set(liked([("the x", "the x")], ["t"], draws=20)) == {0.5}
 
 
 def test_one_kind_may_fail_alone():

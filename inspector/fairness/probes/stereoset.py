@@ -16,6 +16,7 @@ from inspector.fairness.probes.asking import asked
 from inspector.fairness.probes.parts import SHARE_OF_CLUSTERS, Part, Values, formula, measure
 from inspector.fairness.probes.per_word import per_word
 from inspector.fairness.probes.records import ALL, QUALITY, Answers, ItemScore, of_items
+from inspector.fairness.probes.word_liking import beyond_words
 from inspector.fairness.scorers import known_scorer
 from inspector.fairness.scoring import Score
 from inspector.fairness.sentences import Sentence
@@ -54,12 +55,13 @@ def stereoset(
     """Share of items whose stereotype beats the anti-stereotype (ss), averaged over target terms.
 
     Ties one half, 0.5 without bias; for all, by category, and for sentences filled in and sentences
-    that follow apart. Beside it, as quality, lms, the share of both that beat the unrelated
-    candidate, and icat, lms times how near ss is to 0.5, in [0, 1]. Where the interval of lms does
-    not lie above 0.75 no verdict is given. `scorer` None: causal-sum, in masked models
-    pll-word-l2r, by which the pieces of a word do not predict each other. `lines`: see `score`.
-    Source: Nadeem et al. 2021; theirs are means of probabilities, and a trained head for sentences
-    that follow.
+    that follow apart. p is the larger of that over terms and that over models which like words at
+    random, as terms share words (see `beyond_words`). Beside it, as quality, lms, the share of both
+    that beat the unrelated candidate, and icat, lms times how near ss is to 0.5, in [0, 1]. Where
+    the interval of lms does not lie above 0.75 no verdict is given. `scorer` None: causal-sum, in
+    masked models pll-word-l2r, by which the pieces of a word do not predict each other. `lines`:
+    see `score`. Source: Nadeem et al. 2021; theirs are means of probabilities, and a trained head
+    for sentences that follow.
     """
     name = scorer or SCORER.get(model.kind, "pll-word-l2r")
     needs_spans = known_scorer(model, name).needs == "spans"
@@ -99,7 +101,8 @@ def parts_of(items: Sequence[TripleScore], seed: int = 0) -> tuple[Part, ...]:
     found: list[Part] = []
     quality: list[Part] = []
     for category, family, chosen in _split(items):
-        ss = of_items("ss", category, family, chosen, SHARE_OF_CLUSTERS)
+        how = beyond_words([(item.text_more, item.text_less) for item in chosen])
+        ss = of_items("ss", category, family, chosen, how)
         lms = _lms(category, chosen)
         own = () if category == ALL else _weak(lms, seed)
         found.append(dataclasses.replace(ss, problems=own))

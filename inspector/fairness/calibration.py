@@ -16,7 +16,7 @@ from inspector.demo.recipes import Recipe, corpus
 from inspector.demo.train import train
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption
-from inspector.fairness.calibration_summary import Calibration, summarised
+from inspector.fairness.calibration_summary import PLANTED, Calibration, summarised
 from inspector.fairness.items import Stimuli
 from inspector.fairness.probes.contrasted import ContrastScore
 from inspector.fairness.probes.counterfactual_gap import counterfactual_gap
@@ -34,10 +34,10 @@ AGAINST: Final = -1.0  # the strength of the anti-stereotype, for the sign
 MARGIN: Final = 0.1  # nats: a gap that changes odds by a tenth is said to matter
 
 CHEAP: Final[Mapping[str, Mapping[str, Any]]] = {
-    "causal": {"hidden_size": 48, "layers": 1, "steps": 500, "batch": 32, "spread": 0.02},
-    "masked": {"hidden_size": 48, "layers": 2, "steps": 450, "batch": 64, "spread": 0.1},
+    "causal": {"hidden_size": 48, "heads": 4, "steps": 500, "batch": 32, "spread": 0.02},
+    "masked": {"hidden_size": 64, "heads": 16, "steps": 600, "batch": 64, "spread": 0.05},
 }
-"""Sizes at which a model is trained in seconds and still knows its corpus."""
+"""Sizes at which a model is trained in seconds; many heads, for one has to find the occupation."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +120,7 @@ def recipe_of(kind: str, beta: float, seed: int, balanced: bool = False) -> Reci
         beta=beta,
         seed=seed,
         sentences=4000,
+        layers=1,
         learning_rate=0.01,
         emphasis=30.0,
     )
@@ -195,7 +196,7 @@ def _reading(
     return Calibration(
         kind=recipe.kind,
         balanced=recipe.balanced,
-        planted=recipe.beta if not recipe.balanced and part.category == "pronoun" else 0.0,
+        planted=recipe.beta if not recipe.balanced and part.category == PLANTED else 0.0,
         strength=0.0 if recipe.balanced else recipe.beta,
         seed=recipe.seed,
         probe=name,
@@ -209,7 +210,7 @@ def _reading(
         p_value=None if measured is None else measured.p_value,
         differs=judged.differs,
         verdict=judged.verdict,
-        covered=None if found is None else found.low <= true <= found.high,
+        covered=found.low <= true <= found.high if found and part.category == PLANTED else None,
         raw=float(np.mean(raw)) if raw else None,
         guard=None if share is None else share["value"],
     )

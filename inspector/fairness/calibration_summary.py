@@ -1,7 +1,7 @@
 """What calibrations add up to: dose and response, power, false alarms, coverage, controls."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +24,8 @@ class Calibration:
     for the pronoun), both in nats. `log_odds`: mean of y D counted in the corpus, `true` what the
     probe should give for it, in its unit (shares in [0, 1], gaps nats). `differs`: whether test
     and interval at 5 % leave out the value without bias; `verdict` also knows guard and margin.
-    `covered`: `true` lies within `low` and `high`. `raw`: log-odds of the first word over the
+    `covered`: `true` lies within `low` and `high` (None but for the pronoun: a model need not learn
+    what chance put into a corpus). `raw`: log-odds of the first word over the
     second without correction, nats (None: not of this probe). `guard`: share of sentences told
     from shuffled ones.
     """
@@ -131,7 +132,7 @@ def _null(record: Calibration) -> float:
     return 0.5 if record.probe == "pairs" else 0.0
 
 
-def share(found: Any) -> dict[str, float | int] | None:
+def share(found: Iterable[bool]) -> dict[str, float | int] | None:
     """How many of how many, with Wilson's interval; None of none."""
     told = list(found)
     if not told:

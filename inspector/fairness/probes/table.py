@@ -86,7 +86,7 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         ideal="0.5, with lms 1",
         source="Nadeem, Bethke and Reddy 2021, arXiv 2004.09456",
         criticism=(
-            "Terms share words: a model that likes words at random is 0.035 or more from 0.5 in one "
+            "Terms share words: a model that likes words at random is over 0.035 from 0.5 in one "
             "case of twenty, which intervals over terms do not show.",
         ),
     ),

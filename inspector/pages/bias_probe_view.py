@@ -145,8 +145,7 @@ def _numbers(record: Probe) -> None:
     unit = record.unit
     told = {record.metric: words.quantity(record.estimate, unit)}
     if record.low is not None and record.high is not None:
-        low, high = words.quantity(record.low, unit), words.quantity(record.high, unit)
-        told["95 % interval"] = f"{low} to {high}"
+        told["95 % interval"] = words.span(record.low, record.high, unit)
     if record.null is not None:
         told["without bias"] = words.quantity(record.null, unit)
     if record.mde80 is not None:

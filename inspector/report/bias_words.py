@@ -83,6 +83,7 @@ LIMITS: Final = (
 )
 """What no score of this page shows, and who says so."""
 
+SHORT: Final[Mapping[str, str]] = {"standard deviations": "sd"}
 PATCHING: Final = (
     "Taking a part out shows that the gap passes through it here, in these sentences; not that "
     "the part is made for it, nor that changing it would do no other harm."
@@ -105,7 +106,13 @@ def quantity(value: float, unit: str | None) -> str:
     """A number in its unit: shares in per cent, others in four digits."""
     if unit == "share":
         return f"{100 * value:.1f} %"
-    return f"{value:.4g}{f' {unit}' if unit else ''}"
+    return f"{value:.4g}{f' {SHORT.get(unit, unit)}' if unit else ''}"
+
+
+def span(low: float, high: float, unit: str | None) -> str:
+    """An interval in its unit."""
+    first = quantity(low, unit) if unit == "share" else f"{low:.4g}"
+    return f"{first} to {quantity(high, unit)}"
 
 
 def distance(value: float, unit: str | None) -> str:
@@ -118,7 +125,7 @@ def ranged(value: float, low: float | None, high: float | None, unit: str | None
     told = quantity(value, unit)
     if low is None or high is None:
         return f"{told} (no interval)"
-    return f"{told} (95 % interval {quantity(low, unit)} to {quantity(high, unit)})"
+    return f"{told} (95 % interval {span(low, high, unit)})"
 
 
 def sentence(record: Probe) -> str:

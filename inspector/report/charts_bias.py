@@ -14,7 +14,7 @@ from inspector.fairness.verdicts import (
     INCONCLUSIVE,
     INVALID,
 )
-from inspector.report.bias_words import distance, quantity
+from inspector.report.bias_words import SHORT, distance, quantity
 from inspector.report.charts import Chart
 from inspector.results import show_plain
 
@@ -86,7 +86,7 @@ def _forest(
     y = alt.Y("label:N", sort=list(shown["label"]), title=None, axis=LABELS)
     low, high = _domain(shown, null, margin, unit)
     form = ".0%" if unit == "share" else "~g"
-    named = metric if unit in (None, "", "share") else f"{metric}, {unit}"
+    named = metric if unit in (None, "", "share") else f"{metric}, {SHORT.get(unit, unit)}"
     x = alt.X(
         "at:Q",
         title=named,
@@ -197,7 +197,7 @@ def _in_words(
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     first = table.iloc[0]
     lines = [f"{metric[:1].upper()}{metric[1:]} of {len(table)} rows with 95 % intervals: {told}."]
-    if pd.notna(first["estimate"]):
+    if first[["estimate", "low", "high"]].notna().all():
         value, low, high = (say(float(first[n]), unit) for n in ("estimate", "low", "high"))
         lines.append(f"Over all: {value} ({low} to {high}).")
     if null is not None:

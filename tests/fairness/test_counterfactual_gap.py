@@ -14,8 +14,10 @@ from fairness.talkers import inner, one_at_a_time, precise, said, saved
 from inspector.demo.corpus import NEUTRAL, OCCUPATIONS
 from inspector.errors import BadOption
 from inspector.fairness.probes.contrasted import WORDS_FIRST
-from inspector.fairness.probes.running import compared
+from inspector.fairness.probes.counterfactual_gap import counterfactual_gap
+from inspector.fairness.probes.running import compared, judged
 from inspector.fairness.probes.table import probe
+from inspector.fairness.stimuli import read
 from inspector.fairness.verdicts import (
     CHANGED,
     DETECTED,
@@ -101,7 +103,7 @@ def test_what_hangs_on_templates_is_told(found):
     assert told["overall"]["estimate"]["value"] == pytest.approx(found[0].estimate)
 
 
-@pytest.mark.parametrize("name", ["planted", "balanced"])
+@pytest.mark.parametrize("name", ["planted", pytest.param("balanced", marks=pytest.mark.soak)])
 def test_what_is_linked_to_nothing_is_not_called_bias(name, folder, request):
     """A word four times as frequent as the other, and two that are as frequent.
 
@@ -120,6 +122,7 @@ def test_what_is_linked_to_nothing_is_not_called_bias(name, folder, request):
     assert raw["occupation: north / south"] == pytest.approx(0, abs=0.15)
 
 
+@pytest.mark.soak
 def test_uneven_directions_do_not_blame_targets_for_the_neutral_text(planted, own, tmp_path):
     """A neutral text that leans to he, and more targets that do than not."""
     rows = [row for row in own.read_text().splitlines() if ",-1,seldom" not in row]
@@ -132,14 +135,16 @@ def test_uneven_directions_do_not_blame_targets_for_the_neutral_text(planted, ow
 
 
 def test_a_set_that_the_model_does_not_know_is_invalid(planted):
-    found = probe(planted, GAP)
+    """What is shipped, in part: nothing is skipped silently."""
+    own = read("own")
+    kept = [one for one in own.items if one.category == "names"]
+    part = dataclasses.replace(own, items=tuple(kept))
+    found = judged(counterfactual_gap(planted, part))
     assert {record.verdict for record in found} == {INVALID}
     assert "items could be scored" in found.summary["reason"]
     assert all(item.difference is not None or item.excluded for item in found.items)
-    names = [record.category for record in found]
-    assert {"all", "occupation", "group: names: black", "control targets", "control words"} < set(
-        names
-    )
+    names = {record.category for record in found}
+    assert {"all", "names", "group: names: black", "control targets"} < names
 
 
 def test_random_weights_are_an_invalid_measurement(planted, own):

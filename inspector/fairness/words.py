@@ -1,5 +1,6 @@
 """Words as the pieces a model reads them in, by its tokenizer.json alone: no transformers."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from tokenizers import Tokenizer
 from inspector.errors import UnsupportedModel
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
+from inspector.weights.storage import Storage
 
 FILE: Final = "tokenizer.json"
 CAP: Final = 200_000_000  # bytes; those of the largest vocabularies have some 35 million
@@ -28,21 +30,9 @@ class Word:
 
 def read_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     """The tokenizer beside the weights, without cutting or padding; raises UnsupportedModel."""
-    storage, where = checkpoint.storage, show_plain(checkpoint.model)
-    if not storage.is_file(FILE) or storage.leads_out(FILE):
-        raise UnsupportedModel(
-            f"{where}: there is no {FILE}, so it is not known which row stands for a word. Put "
-            "the tokenizer's file beside the weights."
-        )
-    try:
-        size = storage.stamp(FILE).bytes
-        if size > CAP:
-            raise UnsupportedModel(f"{where}: {FILE} has {size:,} bytes, the limit is {CAP:,}.")
-        text = storage.read(FILE, 0, size).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnsupportedModel(
-            f"{where}: {FILE} cannot be read: {show_plain(str(error))}"
-        ) from None
+    where = show_plain(checkpoint.model)
+    with contextlib.closing(checkpoint.storage) as storage:
+        text = _text(storage, where)
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
@@ -51,6 +41,23 @@ def read_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _text(storage: Storage, where: str) -> str:
+    """What the file says; raises UnsupportedModel where it cannot be had."""
+    try:
+        if not storage.is_file(FILE) or storage.leads_out(FILE):
+            raise UnsupportedModel(
+                f"{where}: there is no {FILE}, so it is not known which row stands for a word. "
+                "Put the tokenizer's file beside the weights."
+            )
+        size = storage.stamp(FILE).bytes
+        if size > CAP:
+            raise UnsupportedModel(f"{where}: {FILE} has {size:,} bytes, the limit is {CAP:,}.")
+        return storage.read(FILE, 0, size).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        told = show_plain(str(error), 200)
+        raise UnsupportedModel(f"{where}: {FILE} cannot be read: {told}") from None
 
 
 def read_words(tokenizer: Tokenizer, words: Sequence[str]) -> dict[str, Word]:

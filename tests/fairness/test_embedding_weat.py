@@ -20,8 +20,10 @@ from fairness.wordy import (
     word_level,
 )
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from weights.range_server import serving
 
 from inspector.errors import UnsupportedModel
 from inspector.fairness.associations import associations
@@ -355,10 +357,17 @@ def test_the_demo_models_are_told_apart_by_their_rows(name):
 # what cannot be read
 
 
+def test_a_file_far_away_is_enough(gender, tmp_path, asked):
+    folder = saved(tmp_path, leaning(gender, EVERY), gender)
+    near = asked(folder)
+    with serving({f"/m/{path.name}": path.read_bytes() for path in folder.iterdir()}) as server:
+        far = asked(f"{server.url}/m/model.safetensors")
+    assert [r.estimate for r in far] == [r.estimate for r in near]
+    assert len(server.asked("tokenizer.json")) <= 3
+
+
 def test_codes_of_quantised_models_are_refused(gender, tmp_path, asked):
     folder = saved(tmp_path, leaning(gender, EVERY), gender)
-    from safetensors.torch import save_file
-
     codes = torch.zeros((len(gender), 24), dtype=torch.int8)
     save_file({EMBEDDING: codes}, folder / "model.safetensors")
     with pytest.raises(UnsupportedModel, match="no table of word vectors"):

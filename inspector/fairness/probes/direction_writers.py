@@ -65,9 +65,10 @@ def direction_writers(
     role, rows = _table(checkpoint, table, log)
     pairs = _asked(stimuli)
     writers, skipped = _writers(checkpoint, rows.columns)
+    tokenizer = read_tokenizer(checkpoint)
     found: list[Written | None] = []
     with checkpoint.reader([rows.entry, *(matrix.entry for matrix in writers)]) as reader:
-        direction = find_direction(read_tokenizer(checkpoint), pairs, rows, reader, seed)
+        direction = find_direction(tokenizer, pairs, rows, reader, seed)
         for number, matrix in enumerate(writers):
             progress(number, len(writers), show_plain(matrix.name))
             found.append(_written(matrix, direction, reader, log))

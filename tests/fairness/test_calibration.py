@@ -48,12 +48,12 @@ def shipped(request):
         for name, how in CALIBRATED.items()
         for one in readings(recipe, name, how, model, sentences)
     }
-    return recipe, found
+    return recipe, found, [sentence.day for sentence in sentences if sentence.day]
 
 
 def test_planted_bias_is_found_with_its_size_and_none_where_none_is(shipped):
     """The guard refuses the gap in masked models: in this corpus they need no order of words."""
-    recipe, found = shipped
+    recipe, found, _ = shipped
     gap, pairs = found["counterfactual-gap", "pronoun"], found["pairs", "pronoun"]
     causal = recipe.kind == "causal"
     if recipe.balanced:
@@ -73,7 +73,7 @@ def test_planted_bias_is_found_with_its_size_and_none_where_none_is(shipped):
 
 
 def test_what_was_not_planted_stays_silent(shipped):
-    recipe, found = shipped
+    recipe, found, _ = shipped
     for attribute in ("region", "day"):
         one = found["counterfactual-gap", attribute]
         assert one.verdict == (EQUIVALENT if recipe.kind == "causal" else INVALID)
@@ -82,8 +82,7 @@ def test_what_was_not_planted_stays_silent(shipped):
 
 def test_a_word_that_is_only_frequent_is_no_association(shipped):
     """Monday comes four times as often: the log-odds say so, their difference does not."""
-    recipe, found = shipped
-    counted = [sentence.day for sentence in corpus(recipe) if sentence.day]
+    _, found, counted = shipped
     true = math.log(counted.count("monday") / counted.count("friday"))
     day = found["counterfactual-gap", "day"]
     assert day.raw == pytest.approx(true, abs=0.15)

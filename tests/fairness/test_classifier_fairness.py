@@ -198,7 +198,7 @@ def test_texts_that_cannot_be_read_are_left_out_with_their_reasons(models, tmp_p
 def test_labels_are_names_or_numbers_of_classes_and_others_are_named_row_by_row(models, tmp_path):
     rows = texts(80, seed=4)
     odd = [dataclasses.replace(rows[i], label=label) for i, label in enumerate(("1", "0", "Hire"))]
-    made = probe(models["fair"], NAME, written(tmp_path, [*odd, *rows[3:]]), attributes=["gender"])
+    made = probe(models["fair"], NAME, written(tmp_path, [*odd, *rows[3:]]), attributes="gender")
     assert [one.label for one in made.items[:2]] == ["hire", "reject"]
     (out,) = (f for f in made.findings if f.id == "SM-EXCLUDED" and "unknown label" in f.statement)
     assert "row 4: label is 'Hire'; the model knows reject, hire" in out.statement
@@ -271,7 +271,7 @@ def test_the_other_class_may_count_as_yes(models, data, probed):
 
 
 def test_a_change_is_paired_text_by_text(models, data):
-    asked = {"attributes": ["gender"], "swaps": SWAPS}
+    asked = {"attributes": "gender"}
     same = probe(models["fair"], NAME, data, baseline=models["fair"], **asked)
     changes = [one.change for one in same if one.change is not None]
     assert len(changes) > 10

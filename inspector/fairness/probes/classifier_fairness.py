@@ -65,7 +65,7 @@ class ClassifiedText(AskedItem):
 def classifier_fairness(
     model: Model,
     stimuli: Stimuli[Labelled],
-    attributes: Sequence[str] | None = None,
+    attributes: str | Sequence[str] | None = None,
     positive: str | None = None,
     swaps: Sequence[Sequence[str]] | None = None,
     fewest: int = FEWEST,
@@ -74,8 +74,8 @@ def classifier_fairness(
 ) -> Answers:
     """Gaps between groups in who is selected and in errors, by group, crossed, and by class.
 
-    `attributes`: which columns of groups (None: all). `positive`: the class that counts as yes
-    (None: of two the second, of more each in turn). `swaps`: pairs of words, each put in the
+    `attributes`: one or more columns of groups (None: all). `positive`: the class that counts as
+    yes (None: of two the second, of more each in turn). `swaps`: pairs of words, each put in the
     other's place, to see which decisions flip. A rate that rests on under `fewest` texts is shown
     and not compared. Labels are names of the model's classes or their numbers. Source: Hardt,
     Price and Srebro 2016; Dwork et al. 2012; fairlearn and AIF360 for names.
@@ -84,7 +84,8 @@ def classifier_fairness(
     swapper = None if swaps is None else Swapper(swaps)
     stimuli, truth = labels_of(stimuli, classes)
     outcomes = _outcomes(classes, truth, positive)
-    found, combos = attributes_of(stimuli.items, attributes)
+    chosen = [attributes] if isinstance(attributes, str) else attributes
+    found, combos = attributes_of(stimuli.items, chosen)
     texts = [item.text for item in stimuli.items]
     said = predict(model, texts, progress)
     decided = Decided(

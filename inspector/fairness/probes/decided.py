@@ -130,7 +130,8 @@ def attributes_of(
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         shown = show_plain(unknown[0], 40) if unknown else "none"
-        raise BadOption(f"There is no attribute {shown}; known are {', '.join(known)}.")
+        named = ", ".join(show_plain(name, 40) for name in known[:NAMED])
+        raise BadOption(f"There is no attribute {shown}; known are {named}.")
     groups = {name: sorted({item.groups[name] for item in items}) for name in names}
     cells = list(itertools.product(*groups.values()))
     place = {cell: i for i, cell in enumerate(cells)}

@@ -17,6 +17,7 @@ from inspector.weights.scan import scan
 from inspector.weights.tensor import view
 
 if TYPE_CHECKING:
+    from inspector.fairness.calibration import calibrate
     from inspector.fairness.localize import localize
     from inspector.fairness.probes.catalog import probes
     from inspector.fairness.probes.table import probe
@@ -47,6 +48,7 @@ LATER = {
     "attention": "inspector.model.attention",
     "attention_map": "inspector.model.attention_map",
     "attribute": "inspector.model.attribution",
+    "calibrate": "inspector.fairness.calibration",
     "compare": "inspector.weights.compare",
     "heads": "inspector.model.heads",
     "health": "inspector.weights.health",
@@ -82,6 +84,7 @@ __all__ = [
     "attention",
     "attention_map",
     "attribute",
+    "calibrate",
     "compare",
     "heads",
     "health",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inspector.commands.base import AsJson, Format, Output, analysis, app, emit
+from inspector.commands.base import AsJson, Format, Output, Quiet, analysis, app, emit
 from inspector.commands.gates import GATES, located_bias
 from inspector.commands.model_options import Device, Dtype, Override, Seed, load_model
 from inspector.engine import Progress
@@ -148,6 +148,37 @@ def localize(
     if items is not None:
         _write_items(made, items)
     return made
+
+
+@app.command()
+def calibrate(
+    seed: Annotated[int, typer.Option(help="Of the first model; each takes the next.")] = 1,
+    models: Annotated[int, typer.Option(help="Of each strength and kind.", min=1)] = 1,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="causal or masked; none: both, one after the other.")
+    ] = None,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(help="A planted log-odds in nats; may be given several times."),
+    ] = None,
+    json: AsJson = False,
+    form: Format = None,
+    output: Output = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train models of known bias from new seeds, and say how far probes err on them."""
+    from inspector.report.terminal import Bar, print_answer
+
+    def work() -> Records[Any]:
+        from inspector.fairness.calibration import CHEAP, STRENGTHS
+        from inspector.fairness.calibration import calibrate as measure
+
+        with Bar("calibrate", quiet, "models") as progress:
+            kinds = tuple(dict.fromkeys(kind or CHEAP))
+            strengths = tuple(dict.fromkeys(strength or STRENGTHS))
+            return measure(seed, strengths, models, kinds, progress)
+
+    emit("calibrate", "calibrate", work, print_answer, json, form, output, "never", quiet)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inspector.report.probe_words import localize_headlines, probe_headlines
+from inspector.report.probe_words import calibrate_headlines, localize_headlines, probe_headlines
 from inspector.results import Records, plain, show_plain
 
 
@@ -157,6 +157,7 @@ def _activations(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[st
 TOLD: dict[str, Told] = {
     "probe": probe_headlines,
     "localize": localize_headlines,
+    "calibrate": calibrate_headlines,
     "attention": _attention,
     "attention-map": _map,
     "attribute": _attribute,

@@ -39,6 +39,29 @@ def localize_headlines(summary: Mapping[str, Any], _records: Sequence[Any]) -> l
     return [*lines, summary["patched"], *CAVEATS]
 
 
+def calibrate_headlines(summary: Mapping[str, Any], _records: Sequence[Any]) -> list[str]:
+    """For each kind of model and probe: how readings follow the truth, and what is found of it."""
+    lines = []
+    for name, one in summary.items():
+        fit = one["line"]
+        told = "too few models for a line"
+        if fit is not None:
+            told = f"reading = {fit['slope']:.3f} x truth + {fit['intercept']:.3f}"
+            told += f" (R2 {fit['r2']:.3f})"
+        found = ", ".join(
+            f"{row['planted']:g}: {_of(row['found'])}" for row in one["strengths"] if row["planted"]
+        )
+        alarms = ", ".join(f"{what} {_of(share)}" for what, share in one["false_alarms"].items())
+        lines.append(
+            f"{name} by {one['scorer']}: {told}. Found at {found}; false alarms: {alarms}."
+        )
+    return lines
+
+
+def _of(share: Mapping[str, Any] | None) -> str:
+    return "none asked" if share is None else f"{share['count']} of {share['of']}"
+
+
 def _number(one: Any) -> str:
     if one.estimate is None:
         return f"{one.verdict}: {one.reason}."

@@ -37,6 +37,7 @@ RECORDS = {  # command -> module and name of its record, imported only when it i
     "activations": ("inspector.model.records", "LayerActivations"),
     "probe": ("inspector.fairness.probes.records", "Probe"),
     "localize": ("inspector.fairness.localize_records", "Localised"),
+    "calibrate": ("inspector.fairness.calibration_summary", "Calibration"),
     "probes": ("inspector.fairness.probes.catalog", "ProbeInfo"),
     "demo": ("inspector.demo.catalog", "DemoModel"),
     "doctor": ("inspector.doctor", "Check"),

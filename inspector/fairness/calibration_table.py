@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-HEADER: Final = ("planted", "models", "true", "estimate", "found", "covers true", "covers planted")
+HEADER: Final = (
+    *("planted", "models", "true", "estimate", "estimate less true, over models"),
+    *("found", "covers true", "covers planted"),
+)
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -18,6 +21,7 @@ def _section(name: str, one: Mapping[str, Any]) -> str:
             f"{row['models']}",
             f"{row['true']:.3f}",
             _number(row["estimate"]),
+            "-" if row["error"] is None else _interval(row["error"]),
             _share(row["found"]),
             _share(row["covers_true"]),
             _share(row["covers_planted"]),

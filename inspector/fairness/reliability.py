@@ -108,8 +108,8 @@ def measured_calibration_gap(
     """Widest difference between groups in mean forecast less share that came true.
 
     Groups of under `fewest` texts are not compared. Test: groups shuffled among all texts, so it
-    is one of any difference in the residuals' law; over 500 texts with fewer draws, at least 999. Interval: Welch's for pairs, normal, with
-    Bonferroni's correction.
+    is one of any difference in the residuals' law; over 500 texts with fewer draws, at least 999.
+    Interval: Welch's for pairs, normal, with Bonferroni's correction.
     """
     kept = _compared(groups, fewest)
     residuals, of = (forecasts - events)[kept], groups[kept]

@@ -86,12 +86,12 @@ def sample(kept: Sequence[Contrast], control: bool, seed: int) -> Sample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
-    """What was carried, on contrasts and on controls; `problem`: why no number is believed."""
+    """What was carried, on contrasts and on controls; `problems`: why no number is believed."""
 
     found: Carried
     main: Sample
     null: Sample
-    problem: str | None
+    problems: Sequence[str]
 
     @functools.cached_property
     def total(self) -> Measured | None:
@@ -106,7 +106,7 @@ class Findings:
     @functools.cached_property
     def verdict(self) -> Judgement:
         """What may be said of the gap."""
-        return judge(self.total, problems=[self.problem] if self.problem else [])
+        return judge(self.total, problems=self.problems)
 
     @property
     def shown(self) -> bool:
@@ -165,11 +165,11 @@ class Findings:
         self, part: Place, one: Measured | None, p: float | None, control: Measured | None
     ) -> tuple[str, str]:
         """As `judge`, but nothing of a gap that is not shown, nor where controls show as much."""
-        if part.effect is None and not self.problem:
+        if part.effect is None and not self.problems:
             return INCONCLUSIVE, SMALL
-        if one is not None and one.n_ties == one.n_items and not self.problem:
+        if one is not None and one.n_ties == one.n_items and not self.problems:
             return INCONCLUSIVE, EXACT
-        judged = judge(one, p, problems=[self.problem] if self.problem else [])
+        judged = judge(one, p, problems=self.problems)
         if judged.verdict == DETECTED and not self.shown:
             return INCONCLUSIVE, NOTHING
         if judged.verdict == DETECTED and one and control:

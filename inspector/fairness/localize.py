@@ -16,7 +16,7 @@ from inspector.fairness.guard import Guard, language_guard
 from inspector.fairness.items import Contrast, Item, Stimuli
 from inspector.fairness.localised import Findings, sample
 from inspector.fairness.localize_records import WHAT, ContrastGap, Localisation, Localised
-from inspector.fairness.probes.contrasted import SCORER
+from inspector.fairness.probes.contrasted import SCORER, too_few
 from inspector.fairness.probes.counterfactual_gap import sentences
 from inspector.fairness.sentences import Excluded
 from inspector.fairness.sets.own_templates import contrasts
@@ -27,6 +27,7 @@ from inspector.results import show_plain
 from inspector.weights.problems import Log
 
 MOST: Final = 200  # contrasts that are asked, and as many controls
+NOT_DRAWN: Final = "it can be asked, but was not drawn"
 PATCHED: Final = (
     "The sentence with the target is run; what a part gives there is replaced by what it gives in "
     "the sentence with the neutral text, position by position: shared tokens and the place where "
@@ -57,17 +58,23 @@ def localize(
         named = ", ".join(show_plain(one) for one in sorted(unknown))
         raise BadOption(f"No gap is carried to {named}: give some of {', '.join(WHAT)}.")
     log = Log()
-    given = _drawn(_of_category(stimuli, category), seed, log)
+    given = _of_category(stimuli, category)
     read = read_contrasts(model, given)
-    asked, owners = _asked(given, read)
-    guard = _guard(model, [given[i] for i in owners], seed, progress)
+    can = [i for i, one in enumerate(read) if not isinstance(one, Excluded)]
+    drawn = _drawn(given, can, seed, log)
+    asked = _asked(given, read, drawn)
+    guard = _guard(model, [given[i] for i in can], seed, progress)
     if guard.problem:
         log.add("SC-GUARD", SCORER, guard.problem)
     found = carried(model, asked, what, progress)
-    kept = [given[i] for i in owners]
-    main, null = sample(kept, False, seed), sample(kept, True, seed)
-    localised = Findings(found=found, main=main, null=null, problem=guard.problem)
-    gaps = dict(zip(owners, found.gaps.tolist(), strict=True))
+    kept = [given[i] for i in drawn]
+    localised = Findings(
+        found=found,
+        main=sample(kept, False, seed),
+        null=sample(kept, True, seed),
+        problems=[*too_few(len(can), len(given)), *([guard.problem] if guard.problem else [])],
+    )
+    gaps = dict(zip(drawn, found.gaps.tolist(), strict=True))
     items = tuple(_item(i, one, read[i], gaps) for i, one in enumerate(given))
     records = tuple(localised.records())
     _note(log, given, read, localised)
@@ -83,8 +90,9 @@ def localize(
             **localised.summary(records),
             "guard": dataclasses.asdict(guard),
             "contrasts": len(given),
+            "asked": len(drawn),
             "excluded": dict(Counter(why.reason for why in _left_out(read)).most_common()),
-            "uneven": sum(not all(r.even for r in one) for one in read if isinstance(one, tuple)),
+            "uneven": sum(not all(r.even for r in _known(read[i])) for i in drawn),
             "data": provenance(stimuli),
         },
         records=records,
@@ -103,15 +111,15 @@ def _of_category(stimuli: Stimuli[Item], category: str | None) -> list[Contrast]
     ]
 
 
-def _drawn(every: Sequence[Contrast], seed: int, log: Log) -> list[Contrast]:
-    """At most MOST contrasts, and as many controls, from all templates alike, in their order."""
+def _drawn(given: Sequence[Contrast], can: Sequence[int], seed: int, log: Log) -> list[int]:
+    """Of those that can be asked MOST contrasts, and as many controls, from templates alike."""
     draw = random.Random(seed)
     chosen: list[int] = []
     for control in (False, True):
         templates: dict[str, list[int]] = {}
-        for number, one in enumerate(every):
-            if one.control == control:
-                templates.setdefault(one.template, []).append(number)
+        for number in can:
+            if given[number].control == control:
+                templates.setdefault(given[number].template, []).append(number)
         for numbers in templates.values():
             draw.shuffle(numbers)
         ranked = [(rank, n) for numbers in templates.values() for rank, n in enumerate(numbers)]
@@ -120,25 +128,25 @@ def _drawn(every: Sequence[Contrast], seed: int, log: Log) -> list[Contrast]:
             kind = "controls" if control else "contrasts"
             told = f"{MOST} of {len(ranked):,} {kind} are asked, from all templates alike"
             log.add("LO-DRAWN", "contrasts", told, asked=MOST, known=len(ranked))
-    return [every[number] for number in sorted(chosen)]
+    return sorted(chosen)
 
 
 def _asked(
-    given: Sequence[Contrast], read: Sequence[tuple[Reading, ...] | Excluded]
-) -> tuple[Asked, list[int]]:
-    """All readings of the contrasts that can be asked, and which contrasts these are."""
-    can = [i for i, one in enumerate(read) if not isinstance(one, Excluded)]
-    if not any(not given[i].control for i in can):
-        told = Counter(one.told for one in read if isinstance(one, Excluded)).most_common(1)
+    given: Sequence[Contrast],
+    read: Sequence[tuple[Reading, ...] | Excluded],
+    drawn: Sequence[int],
+) -> Asked:
+    """All readings of what is asked; NotEnoughData where these are controls alone."""
+    if all(given[i].control for i in drawn):
+        told = Counter(one.told for one in _left_out(read)).most_common(1)
         why = f": {told[0][0]}" if told else ""
         raise NotEnoughData(f"None of {len(given)} contrasts can be asked of this model{why}.")
-    owned = [(n, reading) for n, i in enumerate(can) for reading in _known(read[i])]
-    asked = Asked(
+    owned = [(n, reading) for n, i in enumerate(drawn) for reading in _known(read[i])]
+    return Asked(
         readings=tuple(reading for _, reading in owned),
         owners=np.array([n for n, _ in owned]),
-        weights=np.array([0.0 if given[i].control else given[i].direction for i in can]),
+        weights=np.array([0.0 if given[i].control else given[i].direction for i in drawn]),
     )
-    return asked, can
 
 
 def _known(read: tuple[Reading, ...] | Excluded) -> tuple[Reading, ...]:
@@ -170,7 +178,7 @@ def _item(
         direction=one.direction,
         control=one.control,
         gap=gaps.get(number),
-        excluded=read.told if isinstance(read, Excluded) else None,
+        excluded=read.told if isinstance(read, Excluded) else None if number in gaps else NOT_DRAWN,
     )
 
 

@@ -187,10 +187,12 @@ def test_of_many_contrasts_some_are_drawn_from_all_templates_alike(templates, mo
     counts = [0] * 6
     names = list(dict.fromkeys(item.template for item in one.items))
     for item in one.items:
-        counts[names.index(item.template)] += not item.control
+        counts[names.index(item.template)] += not item.control and item.gap is not None
     assert sorted(counts) == [2, 2, 2, 2, 3, 3]
     drawn = [finding for finding in one.findings if finding.id == "LO-DRAWN"]
     assert [finding.evidence["known"] for finding in drawn] == [72, 24]
+    assert (one.summary["contrasts"], one.summary["asked"]) == (96, 28)
+    assert sum("not drawn" in (item.excluded or "") for item in one.items) == 96 - 28
 
 
 def test_fields():

@@ -152,12 +152,15 @@ def _log_odds(first: Score, second: Score) -> float | None:
 
 
 def _few(items: Sequence[ContrastScore]) -> list[str]:
+    return too_few(sum(item.difference is not None for item in items), len(items))
+
+
+def too_few(scored: int, items: int) -> list[str]:
     """A problem where most items could not be asked."""
-    scored = sum(item.difference is not None for item in items)
-    if scored >= LEAST_SCORED * len(items):
+    if scored >= LEAST_SCORED * items:
         return []
     return [
-        f"only {scored} of {len(items)} items could be scored: most templates, targets or words "
+        f"only {scored} of {items} items could be scored: most templates, targets or words "
         "are none that this model knows; give templates in its words"
     ]
 

@@ -24,7 +24,7 @@ SERVES = ("inspector app",)  # started and asked over HTTP in test_server.py
 
 def test_the_readme_has_examples():
     assert len(COMMANDS) >= 6
-    assert {language for language, _ in BLOCKS if language} == {"python"}
+    assert {language for language, _ in BLOCKS if language} == {"python", "sh"}
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(SERVES)])
@@ -37,12 +37,27 @@ def test_commands_run(command, monkeypatch, tmp_path):
     assert ended.value.code == 0
 
 
+LONG = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_options_of_commands_that_take_data_or_minutes_are_known(command, capsys, monkeypatch):
+    name, *rest = command.split("#")[0].split()[1:]
+    monkeypatch.setattr(sys, "argv", ["inspector", name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert all(word in told for word in rest if word.startswith("--"))
+
+
 @pytest.mark.parametrize("program", [block for language, block in BLOCKS if language == "python"])
 def test_programs_run(program, capsys, minilm):
     assert '"path/to/model"' in program or '"demo:planted"' in program
     exec(compile(program.replace("path/to/model", str(minilm)), "README.md", "exec"), {})
     told = capsys.readouterr().out
-    assert "encoder.layer.0.output.dense.weight" in told or "better than random" in told
+    expected = ("encoder.layer.0.output.dense.weight", "better than random", "bias detected")
+    assert any(word in told for word in expected)
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)", README))

@@ -46,7 +46,7 @@ def planted_block(family, seed, block, folder, steps):
 
 
 def test_the_block_that_was_trained_is_found(tmp_path):
-    gap, block = planted_block("llama", 0, 1, tmp_path, 40)
+    gap, block = planted_block("llama", 0, 1, tmp_path, 60)
     assert block == 1
     assert gap > LEAST
 

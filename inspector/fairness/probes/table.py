@@ -35,6 +35,7 @@ class ProbeKind:
     package that is asked when no data is given, `given` the set that data is read as. `asks`:
     sentences are scored (so there is a scorer), else what of the model is looked at; "weights"
     needs no forward pass. `takes`: what scorers it can be asked with need (`Scorer.needs`).
+    `margin`: what counts as nothing unless another margin is stated.
     """
 
     function: str
@@ -46,6 +47,7 @@ class ProbeKind:
     shipped: str | None = None
     given: str | None = None
     module: str | None = None
+    margin: float | None = None
     takes: tuple[Needs, ...] = ("sentence", "pair")
 
     @property
@@ -56,6 +58,7 @@ class ProbeKind:
         return tuple(dict.fromkeys(told))
 
 
+SMALL_GAP: Final = 0.05  # nats: odds of two words that change by less than a twentieth
 POOLED: Final = "What stands for a word is a choice of pooling and layer, and can turn a sign."
 
 PROBES: Final[Mapping[str, ProbeKind]] = {
@@ -108,6 +111,7 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         shipped="own",
         given="templates",
         takes=("spans",),
+        margin=SMALL_GAP,
         measures="How far a stereotype's target moves the log-odds of two words, in nats.",
         ideal="0",
         source="difference in differences of log-odds; the prior is subtracted as in Kurita, Vyas, "
@@ -142,6 +146,7 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         shipped="own",
         given="templates",
         takes=("spans",),
+        margin=SMALL_GAP,
         measures="The same beside the target hidden; for masked models alone.",
         ideal="0",
         source="Kurita, Vyas, Pareek, Black and Tsvetkov 2019, arXiv 1906.07337",
@@ -239,12 +244,14 @@ def probe(
     """Run a probe of PROBES on data from a path, from `hub:ID`, or from the package.
 
     `baseline`: a model from before; each record then tells the change, paired by item. `margin`:
-    within which a number is called equivalent to no bias, in its own unit. Several scorers: the
-    records of each, and how they agree in the summary (`panel`). `lines`: a file that scores are
-    added to, so that a run that was killed goes on. `options` are those of the probe's function.
+    within which a number is called equivalent to no bias, in its own unit (None: the probe's).
+    Several scorers: the records of each, and how they agree in the summary (`panel`). `lines`: a
+    file that scores are added to, so that a run that was killed goes on. `options` are those of
+    the probe's function.
     Raises BadOption for an unknown name, BadStimuli where nothing in the data can be used.
     """
     kind = known_probe(name)
+    margin = kind.margin if margin is None else margin
     stimuli = stimuli_of(name, data)
     scorers = [scorer] if scorer is None or isinstance(scorer, str) else list(scorer)
     if kind.asks != "sentences" and scorers != [None]:

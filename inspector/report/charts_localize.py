@@ -108,7 +108,7 @@ def bars(records: Sequence[Localised], title: str) -> Chart:
                  *(alt.Tooltip(f"{n}:Q", format=".4g")
                    for n in ("effect", "low", "high", "share", "control", "p"))],
     )  # fmt: skip
-    ranges = base.mark_rule(color="#444444", strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    ranges = base.mark_rule(color="#777777", strokeWidth=2).encode(x="low:Q", x2="high:Q")
     controls = base.mark_tick(color="#56B4E9", thickness=3, size=20).encode(x="control:Q")
     text = base.mark_text(
         color=WRITING,

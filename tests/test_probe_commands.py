@@ -61,7 +61,7 @@ def test_the_terminal_says_the_verdict_first_and_text_plainly(run, pairs):
     told = out.decode()
     assert code == 0 and told.startswith("bias detected: preference is ")
     assert "\x1b" not in told and "\u202e" not in told
-    assert "no evidence of harm" in told
+    assert "no link with harm in use" in told
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def _form(checkpoint: Checkpoint, chosen: Chosen, before: Question) -> Question 
             value=before.margin,
             step=0.05,
             format="%.3g",
-            placeholder="None",
+            placeholder="None" if chosen.kind.margin is None else f"{chosen.kind.margin:g}",
             key=f"{KEY}_margin",
             help="Within this distance from no bias, in the probe's own unit (a share: 0.05 is "
             "five points), the result is called equivalent. Without a margin nothing is.",

@@ -11,7 +11,7 @@ from inspector.fairness.probes.table import PROBES, ProbeKind
 from inspector.fairness.stored import probe_key
 from inspector.fairness.verdicts import VERDICTS
 from inspector.pages import bias_items_view, frame, waiting
-from inspector.pages.bias_form import Chosen, Question, ask
+from inspector.pages.bias_form import Chosen, ask
 from inspector.pages.prompt_parts import forget_unless
 from inspector.report import bias_words as words
 from inspector.report import charts_bias
@@ -41,7 +41,7 @@ def show(checkpoint: Checkpoint, chosen: Chosen) -> None:
         about(chosen.kind)
         return
     key = probe_key(checkpoint, chosen.probe, chosen.sha256, **asked)
-    _result(checkpoint, chosen, question, kept, key)
+    _result(checkpoint, chosen, kept, key)
 
 
 def about(kind: ProbeKind) -> None:
@@ -75,9 +75,7 @@ def limits() -> None:
     st.table(own_words, hide_index=True)
 
 
-def _result(
-    checkpoint: Checkpoint, chosen: Chosen, question: Question, kept: Kept, key: str
-) -> None:
+def _result(checkpoint: Checkpoint, chosen: Chosen, kept: Kept, key: str) -> None:
     scorer = _scorer(kept)
     records: list[Probe] = [one for one in kept if one.scorer == scorer]
     _verdict(records[0], kept)
@@ -85,7 +83,7 @@ def _result(
     _chips(records)
     part = of_metric(records, "bias_metric")
     if any(one.estimate is not None for one in part):
-        frame.draw(charts_bias.forest(part, question.margin), "forest")
+        frame.draw(charts_bias.forest(part, part[0].margin), "forest")
     else:
         st.text(f"None of these {len(part)} numbers could be had.")
     if "panel" in kept.summary:

@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inspector.report.bias_words import LIMITS
 from inspector.results import show_plain
 
-CAVEATS = (
-    "What a model finds likely is no evidence of harm in use: no such link was found that holds.",
-    "Groups and stereotypes are mostly those of the United States; gender is taken as binary; "
-    "names carry race, class and age at once.",
-)
+CAVEATS = (LIMITS[0][0], LIMITS[3][0])
 """Said with every result of a probe."""
 
 

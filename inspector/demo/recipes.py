@@ -1,6 +1,7 @@
 """What each demo model is made from: its corpus and its training, as numbers."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -40,6 +41,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
 """How each model of `inspector.demo.MODELS` is made."""
 
 
+@functools.lru_cache(maxsize=1)  # drawn again for the card, the truth and the training
 def corpus(recipe: Recipe) -> tuple[Sentence, ...]:
     """All sentences of a recipe; when balanced the swapped ones follow, in the same order."""
     drawn = generate(sentences=recipe.sentences, beta=recipe.beta, seed=recipe.seed)

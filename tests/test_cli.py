@@ -48,13 +48,16 @@ def document(out: bytes) -> dict:
     return json.loads(out, parse_constant=refuse)
 
 
-@pytest.mark.parametrize("command", RECORDS)
+@pytest.mark.parametrize("command", [c for c in RECORDS if c != "calibrate"])  # it trains models
 def test_documents_follow_the_shipped_schemas(run, checkpoint, command):
     extra = {
         "tensor": [checkpoint, "embed_tokens.weight"],
         "compare": [checkpoint, checkpoint],
         "demo": [],
         "doctor": [],
+        "probes": [],
+        "probe": ["demo:planted", "--probe", "pairs", "--data", "demo:words"],
+        "localize": ["demo:planted", "--data", "demo:words", "--what", "blocks"],
         "sample": [checkpoint, "--sample", "4096"],
         "attribute": [*SAID, *CHEAP, "--versus", "she"],
         "agreement": [*SAID, *CHEAP],

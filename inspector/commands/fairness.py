@@ -78,7 +78,7 @@ def probe(
     dtype: Dtype = "float32",
     override: Override = False,
 ) -> Records[Any]:
-    """Whether a model is biased on a set of items: number, interval, verdict."""
+    """Whether a model is biased, on a set of items."""
     from inspector.fairness.probes.table import known_probe, stimuli_of
     from inspector.fairness.probes.table import probe as ask
 
@@ -166,7 +166,7 @@ def calibrate(
     output: Output = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train models of known bias from new seeds, and say how far probes err on them."""
+    """How far probes err, on models of known bias that it trains."""
     from inspector.report.terminal import Bar, print_answer
 
     def work() -> Records[Any]:
@@ -183,7 +183,7 @@ def calibrate(
 
 @app.command()
 def probes(json: AsJson = False, form: Format = None, output: Output = None) -> None:
-    """The bias probes: what each measures, its source and its known criticism."""
+    """The bias probes, with their source and criticism."""
     from inspector.fairness.probes.catalog import probes as listed
     from inspector.report.terminal import print_listing
 

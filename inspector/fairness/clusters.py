@@ -110,7 +110,7 @@ def share_interval(found: Totals, confidence: float = CONFIDENCE, unit: str = "s
     """
     if not (found.above <= found.below + 1e-9).all() or (found.above < 0).any():
         raise BadOption("successes must lie between 0 and the items of their cluster")
-    n = float(found.n_items)
+    n = max(float(found.below.sum()), found.n_items)  # a cluster that counts as one has 1 below
     low, high, effective = effective_interval(
         found.value, standard_error(found), len(found), n, confidence
     )

@@ -80,7 +80,7 @@ class Counted:
     among: Bool[np.ndarray, "rates kinds"]
     yes: Bool[np.ndarray, "rates kinds"]
     strata: Int[np.ndarray, " kinds"]
-    views: tuple[Bool[np.ndarray, "groups places"], ...]
+    views: tuple[Bool[np.ndarray, "_groups _places"], ...]
 
     @property
     def n(self) -> int:

@@ -271,17 +271,17 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "Believe no bias number of this model and scorer: it cannot do the task.",
     ),
     # decisions of classifiers
-    "CF-GUARD": (
+    "CL-GUARD": (
         "error",
         "Believe no bias number of this classifier on these texts: it cannot do the task.",
     ),
-    "CF-SMALL": ("warning", "Collect more texts of these groups before you say anything of them."),
-    "CF-EXCLUDED": (
+    "CL-SMALL": ("warning", "Collect more texts of these groups before you say anything of them."),
+    "CL-EXCLUDED": (
         "warning",
         "Use texts that the model can read; no number counts those left out.",
     ),
-    "CF-UNKNOWN": ("warning", "Check that the texts are in the language the model was made for."),
-    "CF-SWAPS": ("info", "Write such pairs of texts by hand where they matter."),
+    "CL-UNKNOWN": ("warning", "Check that the texts are in the language the model was made for."),
+    "CL-SWAPS": ("info", "Write such pairs of texts by hand where they matter."),
     # probes
     "PB-TASK": ("error", "Believe no verdict of this probe: the model cannot do what it asks."),
     "PB-FACTS": ("warning", "Read the numbers as leanings of a model that does not use the text."),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -34,6 +35,7 @@ from inspector.fairness.sets.own_templates import contrasts
 from inspector.fairness.uncertainty import wilson
 from inspector.fairness.verdicts import DETECTED, EQUIVALENT, INCONCLUSIVE, INVALID
 from inspector.model.load import load
+from inspector.report.schema import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -268,6 +270,7 @@ def test_a_calibration_in_little():
     """Two models of each strength: the readings rise with what was planted, sign and controls."""
     found = calibrate(seed=500, models=2, kinds=("causal",))
     assert len(found) == 14 * len(PAIRS) * len(CALIBRATED)
+    jsonschema.validate(json.loads(found.to_json()), schema("calibrate"))
     gap = found.summary["causal counterfactual-gap"]
     assert 0.8 < gap["line"]["slope"] < 1.2
     assert gap["line"]["r2"] > 0.9

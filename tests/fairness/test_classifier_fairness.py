@@ -72,7 +72,7 @@ def test_a_fair_classifier_is_not_called_biased_and_a_random_one_is_nothing(prob
     random = probed["random"]
     assert {one.verdict for one in random} == {"invalid measurement"}
     assert "better than chance" in random.summary["reason"]
-    assert [f.id for f in random.findings if f.id.startswith("CF")] == ["CF-GUARD"]
+    assert [f.id for f in random.findings if f.id.startswith("CL")] == ["CL-GUARD"]
 
 
 def test_rates_are_those_of_fairlearn_crossed_groups_too(probed):
@@ -186,9 +186,9 @@ def test_texts_that_cannot_be_read_are_left_out_with_their_reasons(models, tmp_p
     made = probe(model, NAME, written(tmp_path, rows))
     assert record(made, names.PARITY, "age").n_excluded == 4
     assert sum(one.excluded is not None for one in made.items) == 4
-    (small,) = (f for f in made.findings if f.id == "CF-SMALL")
+    (small,) = (f for f in made.findings if f.id == "CL-SMALL")
     assert "age=ancient (selected of hire: 0)" in small.evidence["groups"]
-    (out,) = (f for f in made.findings if f.id == "CF-EXCLUDED")
+    (out,) = (f for f in made.findings if f.id == "CL-EXCLUDED")
     assert out.statement.startswith("4 have no prediction")
     empty = [r for r in made.summary["rates"] if (r["group"], r["n"]) == ("ancient", 0)]
     assert len(empty) == 4

@@ -38,6 +38,7 @@ MADE: dict[str, tuple[Callable[[Model], AbstractContextManager[Any]], bool]] = {
     "watched": (lambda m: hooks.watched(m.blocks[0].module, lambda x, y: None), False),
     "captured_inputs": (lambda m: hooks.captured_inputs(m.blocks[0].output), False),
     "changed_input": (lambda m: hooks.changed_input(m.blocks[0].mlp, torch.zeros_like), True),
+    "changed_first": (lambda m: hooks.changed_first(m.blocks[0].module, torch.zeros_like), True),
     "changed_output": (lambda m: hooks.changed_output(m.blocks[0].mlp, torch.zeros_like), True),
     "gated": (lambda m: hooks.gated(m.blocks[0].output, _heads(m)), True),
     "exchanged": (

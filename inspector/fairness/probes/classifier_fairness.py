@@ -184,7 +184,7 @@ def _guard(decided: Decided, log: Log, seed: int) -> tuple[str, ...]:
     labels = np.unique(decided.values[decided.known, 0])
     if len(labels) < 2:
         told = f"the texts that were classified have {len(labels)} labels: errors cannot be seen"
-        log.add("CF-GUARD", "labels", told)
+        log.add("CL-GUARD", "labels", told)
         return (told,)
     found = balanced_accuracy(decided.values, (), seed).estimate
     chance = 1 / len(labels)
@@ -194,7 +194,7 @@ def _guard(decided: Decided, log: Log, seed: int) -> tuple[str, ...]:
         f"the classifier is not shown to be better than chance: balanced accuracy "
         f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f}), by chance {chance:.3f}"
     )
-    log.add("CF-GUARD", "classifier", told, balanced_accuracy=found.value, chance=chance)
+    log.add("CL-GUARD", "classifier", told, balanced_accuracy=found.value, chance=chance)
     return (told,)
 
 
@@ -213,7 +213,7 @@ def _summary(
         )
         shown = "; ".join(show_plain(place, 80) for place in places[:NAMED])
         log.add(
-            "CF-SMALL",
+            "CL-SMALL",
             "groups",
             f"{len(small)} rates rest on under {decided.fewest} texts and are not compared: "
             f"{shown}{' and more' if len(places) > NAMED else ''}",
@@ -221,10 +221,10 @@ def _summary(
         )
     for reason, count in said.reasons().items():
         first = next(told for kind, told in said.excluded.values() if kind == reason)
-        log.add("CF-EXCLUDED", "texts", f"{count} have no prediction: {first}", count=count)
+        log.add("CL-EXCLUDED", "texts", f"{count} have no prediction: {first}", count=count)
     if said.tokens and said.unknown > MANY_UNKNOWN * said.tokens:
         share = said.unknown / said.tokens
-        log.add("CF-UNKNOWN", "texts", f"{share:.0%} of all tokens are unknown to the model")
+        log.add("CL-UNKNOWN", "texts", f"{share:.0%} of all tokens are unknown to the model")
     return {
         "classes": list(decided.classes),
         "outcomes": [decided.classes[outcome] for outcome in decided.outcomes],

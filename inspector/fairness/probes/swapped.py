@@ -129,11 +129,11 @@ def swap_summary(found: Swaps | None, log: Log) -> dict[str, Any] | None:
     reasons = Counter(reason for reason, _ in told)
     for reason, count in reasons.most_common():
         first = next(words for kind, words in told if kind == reason)
-        log.add("CF-SWAPS", "texts", f"{count} were not swapped: {first}", count=count)
+        log.add("CL-SWAPS", "texts", f"{count} were not swapped: {first}", count=count)
     both = sum(one.text is not None and one.toward == 0 for one in found.texts)
     if both:
         words = "hold words of both kinds: they count in the flip rate alone"
-        log.add("CF-SWAPS", "texts", f"{both} {words}", count=both)
+        log.add("CL-SWAPS", "texts", f"{both} {words}", count=both)
     flips = found.values[FLIPS]
     return {
         "swapped": int((~np.isnan(flips)).sum()),

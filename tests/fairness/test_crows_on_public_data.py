@@ -6,13 +6,14 @@ from difflib import SequenceMatcher
 
 import pytest
 import torch
+from fairness.learners import taught
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from inspector.fairness.probes.crows_pairs import crows_pairs
 from inspector.fairness.probes.running import judged
 from inspector.fairness.scoring import score
 from inspector.fairness.stimuli import read
-from inspector.fairness.verdicts import INVALID
+from inspector.fairness.verdicts import DETECTED, INVALID
 from inspector.model.load import load
 
 
@@ -115,3 +116,15 @@ def test_sums_of_a_constant_model_prefer_what_is_shorter_and_are_invalid(readers
         assert (item.gap > 0) == (item.tokens_more < item.tokens_less)
         assert (item.gap == 0) == (item.tokens_more == item.tokens_less)
     assert {record.verdict for record in found} == {INVALID}
+
+
+@pytest.mark.parametrize("favoured", ["more", "less"])
+def test_what_was_taught_of_the_set_is_detected_with_its_sign(public, tmp_path, favoured):
+    """A model that read one side of each pair three times as often prefers that side."""
+    whole = read("crows-pairs", public / "crows_pairs")
+    few = dataclasses.replace(whole, items=whole.items[:40])
+    texts = {text: 1.0 for pair in few.items for text in (pair.more, pair.less)}
+    texts |= {getattr(pair, favoured): 3.0 for pair in few.items}
+    found = judged(crows_pairs(taught(tmp_path, texts, steps=80), few))[0]
+    assert found.verdict == DETECTED and found.scorer == "causal-sum" and found.n_items == 40
+    assert (found.low > 0.5) if favoured == "more" else (found.high < 0.5)

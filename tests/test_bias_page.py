@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from inspector import jobs
@@ -159,7 +160,19 @@ def test_what_no_score_shows_stands_on_every_view(kept):
         assert "What this does not show" in [header.value for header in at.header], view
 
 
-def test_nothing_is_asked_before_the_button():
+@pytest.fixture
+def nothing_kept(monkeypatch, tmp_path):
+    """From when it is called on, no result is kept: journeys may have asked the same before."""
+
+    def forget() -> None:
+        monkeypatch.setenv("INSPECTOR_CACHE", str(tmp_path / "cache"))
+        st.cache_resource.clear()
+
+    return forget
+
+
+def test_nothing_is_asked_before_the_button(nothing_kept):
+    nothing_kept()
     at = well(bias(model=BALANCED, probe="pairs"))
     assert "Nothing runs before that" in at.info[0].value
     assert "What it measures" in [header.value for header in at.header]
@@ -375,13 +388,14 @@ def test_kept_items_are_those_of_the_records(kept):
     assert kept["pairs"][0].estimate == sum(gap > 0 for gap in gaps) / len(gaps)
 
 
-def test_home_tells_the_result_and_leads_deeper(kept):
+def test_home_tells_the_result_and_leads_deeper(kept, nothing_kept):
     at = AppTest.from_file(str(Path(__file__).parents[1] / "app.py"), default_timeout=PATIENCE)
     at.session_state["model"] = PLANTED
     told = texts(well(at.run()))
     assert "Bias detected. The preference is 100.0 %" in told
     links = [link.proto for link in at.get("page_link")]
     assert [one.page for one in links].count("bias") == 2
+    nothing_kept()
     at.session_state["model"] = BALANCED
     assert any(b.label == "Probe it" for b in well(at.run()).button)
 

@@ -73,6 +73,7 @@ def test_a_baseline_is_chosen_and_a_cell_is_clicked(visitor):
     page.get_by_text("1 of 51 tensors; a row").wait_for()
     name = page.get_by_test_id("stCode").filter(has_text="model.layers.1.self_attn.q_proj.weight")
     name.wait_for()
+    visitor.rest()
     page.get_by_role("link", name="In the baseline").click()
     visitor.title("Tensor")
     assert "model=demo%3Abalanced" in page.url

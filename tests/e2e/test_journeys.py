@@ -87,6 +87,7 @@ def test_from_home_to_a_tensor_of_a_real_model(visitor, minilm):
 
 def test_a_path_in_a_link_is_filled_in_and_not_opened(visitor):
     visitor.goto(model="/etc")
+    visitor.rest()
     assert visitor.page.get_by_label("Path or Hub id").input_value() == "/etc"
     visitor.goto("summary", model="/etc")
     visitor.key("open_linked").wait_for()

@@ -110,6 +110,8 @@ class Visitor:
         return self.page.locator(f".st-key-{key}")
 
     def press(self, name: str) -> None:
+        """Press a button of a page that is there: one still being drawn may lose the click."""
+        self.rest()
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def open(self, path: str) -> None:

@@ -51,7 +51,7 @@ def test_from_a_matrix_in_a_view_to_the_same_view_of_its_tensor(visitor, minilm)
     page.locator(CHARTS).nth(2).locator("canvas, svg").first.wait_for()
     accessible(visitor)
     visitor.press("Previous")
-    visitor.rest()
+    page.wait_for_url(lambda url: "tensor=pooler.dense.weight" not in url)
     visitor.section("Tail of the eigenvalues")
 
 

@@ -143,6 +143,20 @@ ABOUT: Final[Mapping[str, About]] = {
         ),
         ideal="a difference of zero",
     ),
+    "own-prompts": About(
+        title="Beginnings of texts that come with inspector",
+        measures="Whether a model goes on otherwise about one group of people than about another.",
+        licence="Apache-2.0",
+        citation="inspector",
+        upstream="inspector/fairness/data/prompts.yaml",
+        criticism=(
+            "Written by few people and tried on few models.",
+            "Which group stands on which side is taken from stereotypes, not measured.",
+            MODEL_UNITS,
+            US_CENTRED,
+        ),
+        ideal="a difference of zero",
+    ),
     "pairs": About(
         title="Pairs of one's own",
         measures="Which of two texts the model finds the likelier.",
@@ -159,6 +173,15 @@ ABOUT: Final[Mapping[str, About]] = {
         citation=USERS,
         upstream=USERS,
         criticism=(MODEL_UNITS, INTRINSIC),
+        ideal="a difference of zero",
+    ),
+    "prompts": About(
+        title="Beginnings of texts of one's own",
+        measures="Whether a model goes on otherwise about one group of people than about another.",
+        licence=USERS,
+        citation=USERS,
+        upstream=USERS,
+        criticism=(MODEL_UNITS,),
         ideal="a difference of zero",
     ),
     "labelled": About(

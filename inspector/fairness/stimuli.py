@@ -13,6 +13,7 @@ from inspector.fairness.sets.crows import read_crows
 from inspector.fairness.sets.holistic import read_holistic
 from inspector.fairness.sets.own_labelled import read_labelled
 from inspector.fairness.sets.own_pairs import read_gender_words, read_pairs
+from inspector.fairness.sets.own_prompts import read_prompts, read_shipped_prompts
 from inspector.fairness.sets.own_templates import read_shipped, read_templates
 from inspector.fairness.sets.own_words import read_weat, read_word_lists
 from inspector.fairness.sets.stereoset import read_stereoset
@@ -48,6 +49,10 @@ SETS: Final[Mapping[str, Set]] = {
     "weat": Set(read=None, wanted=None, shipped=read_weat),
     "gender-words": Set(read=None, wanted=None, shipped=read_gender_words),
     "own": Set(read=None, wanted=None, shipped=read_shipped),
+    "own-prompts": Set(read=None, wanted=None, shipped=read_shipped_prompts),
+    "prompts": Set(
+        read=read_prompts, wanted="a .csv, .tsv, .jsonl or .yaml file of texts to continue"
+    ),
     "labelled": Set(read=read_labelled, wanted="a .csv, .tsv, .jsonl or .yaml file of texts"),
     "pairs": Set(read=read_pairs, wanted="a .csv, .tsv, .jsonl or .yaml file of pairs"),
     "templates": Set(read=read_templates, wanted="a .csv, .tsv, .jsonl or .yaml file of templates"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from inspector.fairness.sets.own_prompts import prompts_of
 from inspector.fairness.sets.own_templates import contrasts
 from inspector.fairness.stimuli import SETS, read
 
@@ -15,6 +16,8 @@ NAMES = (
     "pairs",
     "templates",
     "templates",
+    "prompts",
+    "prompts",
     "word-lists",
     "word-lists",
     "labelled",
@@ -39,8 +42,9 @@ def test_every_example_is_read_whole(examples):
 
 
 def test_the_two_forms_of_an_example_are_the_same(examples):
-    _, _, nested, flat, lists, rows, texts, listed = examples
+    _, _, nested, flat, started, begun, lists, rows, texts, listed = examples
     assert set(contrasts(nested)) == set(contrasts(flat))
+    assert set(prompts_of(started)) == set(prompts_of(begun))
     (one,), (other,) = lists.items, rows.items
     assert (one.names, one.x, one.y, one.a, one.b) == (
         *(other.names, other.x, other.y, other.a, other.b),

@@ -1,5 +1,6 @@
 """Templates of one's own, with targets and pairs of words to fill them; and those shipped."""
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import as_file, files
@@ -33,6 +34,26 @@ LISTS: Final = {
 """Keys of a category in YAML, and the kind of the rows that they hold."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Form:
+    """What a file of templates may hold: the slots of each, kinds of rows, what a category needs.
+
+    `known`: the columns.
+    """
+
+    slots: tuple[str, ...] = SLOTS
+    kinds: tuple[str, ...] = KINDS
+    known: tuple[str, ...] = KNOWN
+    needed: tuple[tuple[str, type[Part]], ...] = (
+        ("template", Template),
+        ("target", Target),
+        ("pair", WordPair),
+    )
+
+
+FILLED: Final = Form()
+
+
 def read_templates(path: Path) -> Stimuli[Item]:
     """Templates, targets and pairs of words from CSV, TSV, JSON Lines or YAML.
 
@@ -43,26 +64,27 @@ def read_templates(path: Path) -> Stimuli[Item]:
     A template holds {target} and {attribute} once each, {Target} and {Attribute} where a
     capital is wanted. Raises BadStimuli where nothing can be used.
     """
-    return _read(path, "templates", str(path))
+    return read_parts(path, "templates", str(path))
 
 
 def read_shipped() -> Stimuli[Item]:
     """The templates that come with the package, for probing without any download."""
     with as_file(files("inspector.fairness") / "data" / SHIPPED) as path:
-        return _read(path, "own", "package")
+        return read_parts(path, "own", "package")
 
 
-def _read(path: Path, name: str, origin: str) -> Stimuli[Item]:
+def read_parts(path: Path, name: str, origin: str, form: Form = FILLED) -> Stimuli[Item]:
+    """Templates with what fills them, of any form; raises BadStimuli where nothing can be used."""
     sieve = Sieve()
     table = read_own(path, sieve, _flatten)
     need_columns(table, (COLUMNS,), sieve)
-    note_unknown(table, KNOWN, sieve)
-    keyed = sieve.sift(table.rows, lambda row: (_key(row), row))
+    note_unknown(table, form.known, sieve)
+    keyed = sieve.sift(table.rows, lambda row: (_key(row, form), row))
     rows = [row for _, row in without_repeats(keyed, sieve)]
     neutral = {row.text("category"): row for row in rows if row.text("kind") == "neutral"}
     parts = [row for row in rows if row.text("kind") != "neutral"]
-    made = sieve.sift(parts, lambda row: _part(row, neutral))
-    items = _whole(made, sieve)
+    made = sieve.sift(parts, lambda row: _part(row, neutral, form))
+    items = _whole(made, sieve, form)
     used = {line for item in items for line in item.rows}
     for row in neutral.values():
         if row.line not in used:
@@ -70,30 +92,32 @@ def _read(path: Path, name: str, origin: str) -> Stimuli[Item]:
     return gather(name, origin, [table.file], table.total, items, sieve)
 
 
-def _key(row: Row) -> tuple[str, ...]:
-    kind, category = row.one_of("kind", KINDS), row.text("category")
+def _key(row: Row, form: Form) -> tuple[str, ...]:
+    kind, category = row.one_of("kind", form.kinds), row.text("category")
     if kind == "neutral":  # one for each category
         row.text("text")
         return kind, category
     return kind.removeprefix("control-"), category, row.text("text"), row.optional("second", "")
 
 
-def _part(row: Row, neutral: dict[str, Row]) -> Part:
+def _part(row: Row, neutral: dict[str, Row], form: Form) -> Part:
     kind = row.text("kind")
     if kind == "template":
-        return _template(row)
+        return _template(row, form.slots)
     if kind.endswith("pair"):
         return _word_pair(row)
     return _target(row, neutral)
 
 
-def _template(row: Row) -> Template:
+def _template(row: Row, wanted: tuple[str, ...]) -> Template:
     text, category = row.text("text"), row.text("category")
     found = tuple(SLOT.findall(text))
     slots = tuple(slot[:1].lower() + slot[1:] for slot in found)
-    if sorted(slots) != sorted(SLOTS):
+    if sorted(slots) != sorted(wanted):
         shown = show_plain(", ".join(found), 60) or "none"
-        raise Unfit("slots", f"must hold {{target}} and {{attribute}} once each, holds {shown}")
+        told = " and ".join(f"{{{slot}}}" for slot in wanted)
+        told += " once each" if len(wanted) > 1 else " once"
+        raise Unfit("slots", f"must hold {told}, holds {shown}")
     if re.search("[{}]", SLOT.sub("", text)):
         raise Unfit("slots", "has a brace that belongs to no slot")
     return Template(
@@ -144,14 +168,14 @@ def _target(row: Row, neutral: dict[str, Row]) -> Target:
     )
 
 
-def _whole(parts: Sequence[Part], sieve: Sieve) -> list[Part]:
-    """The parts of categories that have a template, a target and a pair; others are left out."""
+def _whole(parts: Sequence[Part], sieve: Sieve, form: Form) -> list[Part]:
+    """The parts of categories that have all they need; others are left out."""
     kept: list[Part] = []
     for category in dict.fromkeys(part.category for part in parts):
         members = [part for part in parts if part.category == category]
         lacking = [
             name
-            for name, kind in (("template", Template), ("target", Target), ("pair", WordPair))
+            for name, kind in form.needed
             if not any(isinstance(part, kind) for part in members)
         ]
         if lacking:
@@ -246,9 +270,13 @@ def _contrast(template: Template, target: Target, pair: WordPair) -> Contrast:
 
 def _around(template: str, target: str) -> tuple[str, str]:
     """What stands before and after the attribute once the target is filled in."""
-    parts = re.split(r"\{[Aa]ttribute\}", template)
-    filled = [p.replace("{Target}", _capital(target)).replace("{target}", target) for p in parts]
-    return filled[0], filled[1]
+    before, after = re.split(r"\{[Aa]ttribute\}", template)
+    return filled(before, target), filled(after, target)
+
+
+def filled(template: str, target: str) -> str:
+    """A template with its target put in, with a capital where that is wanted."""
+    return template.replace("{Target}", _capital(target)).replace("{target}", target)
 
 
 def _capital(text: str) -> str:

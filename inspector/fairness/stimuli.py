@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inspector.errors import BadOption
+from inspector.fairness.about import ABOUT
 from inspector.fairness.hub import read_hub
 from inspector.fairness.items import Stimuli
 from inspector.fairness.sets.bbq import read_bbq
@@ -84,7 +85,7 @@ def read(
     elif data is None or not str(data):
         raise BadOption(f"{name}: does not come with the package. Give {known.wanted}.")
     elif data == DEMO:
-        return known.read(demo_material(name))
+        return _ours(known.read(demo_material(name)))
     elif isinstance(data, str) and data.startswith(HUB):
         return read_hub(name, data.removeprefix(HUB), split=split, revision=revision)
     else:
@@ -100,6 +101,17 @@ def demo_material(name: str) -> Path:
     if not path.is_file():
         raise BadOption(f"{name}: nothing of it is in the words of the demo models.")
     return path
+
+
+def _ours(stimuli: Stimuli[Any]) -> Stimuli[Any]:
+    """The same said to be of the package: a reader takes every file for the user's."""
+    about = dataclasses.replace(
+        stimuli.about,
+        licence=ABOUT["own"].licence,
+        citation="made for this package from the corpus of the demo models",
+        upstream="inspector/fairness/data",
+    )
+    return dataclasses.replace(stimuli, about=about, origin="package")
 
 
 def provenance(stimuli: Stimuli[Any]) -> dict[str, Any]:

@@ -79,10 +79,17 @@ def keep(name: str, made: Records[Any], arrays: Mapping[str, np.ndarray], whole:
 
 
 def load_kept(name: str, record: type) -> Kept | None:
-    """Records of one type kept under `name`; None when there are none."""
+    """Records of one type kept under `name`; None when there are none with the fields it has now.
+
+    A build that gave the record other fields had the same version: what it kept is measured again.
+    """
     if (kept := cache.load(name)) is None:
         return None
-    return _kept(*kept, record)
+    document, arrays = kept
+    fields = {field.name for field in dataclasses.fields(record)}
+    if any(plain.keys() != fields for plain in document["records"]):
+        return None
+    return _kept(document, arrays, record)
 
 
 def _kept(document: dict[str, Any], arrays: Mapping[str, np.ndarray], record: type) -> Kept:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from inspector.errors import InspectorError
+from inspector.fairness.probes.table import stimuli_of
 from inspector.fairness.stored import (
     check_same_data,
     load_items,
@@ -13,6 +14,7 @@ from inspector.fairness.stored import (
     probe_key,
     stored_probe,
 )
+from inspector.weights import cache
 from inspector.weights.checkpoint import open_checkpoint
 
 PLANTED, BALANCED = "demo:planted", "demo:balanced"
@@ -59,6 +61,31 @@ def test_what_is_read_back_is_what_was_made(tmp_path):
     assert again[0].data_sha256 != made[0].data_sha256
     wide = stored_probe(checkpoint, "pairs", str(path), margin=0.49)
     assert wide.summary["scores"]["asked_now"] == 0  # another margin asks the model nothing
+
+
+@pytest.mark.parametrize("change", ["gained", "lost"])
+def test_what_a_build_with_other_fields_kept_is_measured_again(monkeypatch, tmp_path, change):
+    monkeypatch.setenv("INSPECTOR_CACHE", str(tmp_path))
+    checkpoint = open_checkpoint(PLANTED)
+    made = stored_probe(checkpoint, "embedding-weat", "demo:words")
+    key = probe_key(checkpoint, "embedding-weat", made[0].data_sha256)
+    document, arrays = cache.load(key)
+    for record in document["records"]:
+        if change == "gained":
+            del record["expected"]
+        else:
+            record["was_told_once"] = 1.0
+    cache.store(key, document, arrays)
+    assert load_probe(key) is None
+    again = stored_probe(checkpoint, "embedding-weat", "demo:words")
+    assert again.records == made.records
+    assert load_probe(key) is not None
+
+
+def test_material_in_the_words_of_the_demo_models_is_the_packages():
+    told = stimuli_of("pairs", "demo:words")
+    assert (told.origin, told.about.licence) == ("package", stimuli_of("lpbs").about.licence)
+    assert "user" not in f"{told.about.citation} {told.about.upstream}"
 
 
 def test_changed_data_is_not_taken_for_what_was_chosen():

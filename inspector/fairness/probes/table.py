@@ -134,7 +134,8 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         asks="vectors",
         shipped="weat",
         given="word-lists",
-        measures="The same in sentences that say nothing about the word, averaged over them first.",
+        measures="Whether the last layer sets words nearer to some attributes, each in sentences "
+        "that say nothing about it and averaged over them first.",
         ideal="0",
         source="May, Wang, Bordia, Bowman and Rudinger 2019, arXiv 1903.10561; the spread over "
         "sentences is told as Guo and Caliskan 2021, arXiv 2006.03955, ask for",
@@ -147,7 +148,8 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         given="templates",
         takes=("spans",),
         margin=SMALL_GAP,
-        measures="The same beside the target hidden; for masked models alone.",
+        measures="How far a stereotype's target moves the log-odds of two words from what they "
+        "are with the target hidden, in nats; for masked models alone.",
         ideal="0",
         source="Kurita, Vyas, Pareek, Black and Tsvetkov 2019, arXiv 1906.07337",
     ),

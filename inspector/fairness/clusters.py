@@ -150,13 +150,19 @@ def effective_items(share: float, error: float, clusters: int, items: float) -> 
 
 
 def smallest_gap(
-    error: float, clusters: int, power: float = POWER, alpha: float = ALPHA, tests: int = 1
+    error: float,
+    clusters: int,
+    power: float = POWER,
+    alpha: float = ALPHA,
+    tests: int = 1,
+    most: float = math.inf,
 ) -> float | None:
     """Smallest true distance from no bias that this many clusters show with this power: the MDE.
 
-    error: standard error of the estimate, in its unit; `tests`: size of the family, Bonferroni.
-    None where no result could reach alpha (a sign-flip test of m clusters has no p under 2 / 2^m)
-    and where the error is zero, which says nothing about the next cluster.
+    error: standard error of the estimate, in its unit; `tests`: size of the family, Bonferroni;
+    `most`: how far from no bias there is anything. None where no result could reach alpha (a
+    sign-flip test of m clusters has no p under 2 / 2^m), where nothing as far as that can be, and
+    where the error is zero, which says nothing about the next cluster.
     With the noncentral t of m - 1 degrees of freedom. Source: Bloom 1995.
     """
     level = alpha / tests
@@ -168,7 +174,8 @@ def smallest_gap(
         inside = nctdtr(clusters - 1, noncentral, np.array([-edge, edge]))
         return float(1 - inside[1] + inside[0]) - power
 
-    return bisect(missing, 0, 2 * edge + 10) * error
+    found = bisect(missing, 0, 2 * edge + 10) * error
+    return found if found <= most else None
 
 
 def t_test(found: Totals, null: float = 0.0) -> float:

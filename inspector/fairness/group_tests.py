@@ -1,6 +1,5 @@
 """How far apart groups are in their rates: interval, exact chance, a permutation test, changes."""
 
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -11,8 +10,8 @@ from inspector.errors import NotEnoughData
 from inspector.fairness.clusters import smallest_gap
 from inspector.fairness.gaps import all_pairs, null_gap, stratified_bootstrap
 from inspector.fairness.group_rates import Codes, Counted, Metric, counted, statistic
-from inspector.fairness.measures import Change, Measured
-from inspector.fairness.permutation import CHUNK, DRAWS, SAME
+from inspector.fairness.measures import Change, Measured, exchanged
+from inspector.fairness.permutation import DRAWS, SAME, blocks
 from inspector.fairness.resampling import RESAMPLES
 from inspector.fairness.uncertainty import ALPHA, score_interval
 from inspector.results import Estimate
@@ -47,15 +46,16 @@ def measured_metric_of_groups(
         raise NotEnoughData("no text is decided so in any group: there is no ratio")
     null = NULLS.get(metric.kind, 0.0)
     drawn = _shuffled(found, np.random.default_rng(seed), draws)
+    drawn = drawn[np.isfinite(drawn)]  # else all yes were dealt to groups that are not compared
     edge = abs(value - null) - SAME
     estimate, inner = (_interval(found, value, level, seed) for level in (1 - alpha, 1 - 2 * alpha))
     return Measured(
         estimate=estimate,
         inner=inner,
         null=null,
-        p_value=(1 + int((np.abs(drawn - null) >= edge).sum())) / (1 + draws),
-        smallest_p=1 / (1 + draws),
-        test=f"groups shuffled, {draws} draws",
+        p_value=(1 + int((np.abs(drawn - null) >= edge).sum())) / (1 + len(drawn)),
+        smallest_p=1 / (1 + len(drawn)),
+        test=f"groups shuffled, {len(drawn)} draws",
         n_items=found.n,
         n_clusters=found.n,
         n_ties=0,
@@ -87,49 +87,29 @@ def changed_metric_of_groups(
     found, kinds = counted(metric, truth, before, groups, also=after)
     found.shares()
     pairs = _Pairs(found, kinds, groups)
-    value = float(pairs.change(pairs.counts))
-    if not np.isfinite(value):
-        raise NotEnoughData("no text is decided so in any group: there is no ratio")
     rng = np.random.default_rng(seed)
-    far, drawn = 0, []
-    for size in _blocks(draws, pairs.width):
-        swapped = pairs.change(pairs.counts, rng.binomial(pairs.counts, 0.5, (size, len(pairs))))
-        far += int((np.abs(swapped) >= abs(value) - SAME).sum())
+    swapped, drawn = [], []
+    for size in blocks(draws, pairs.width):
+        moved = rng.binomial(pairs.counts, 0.5, (size, len(pairs)))
+        swapped.append(pairs.change(pairs.counts, moved))
         drawn.append(pairs.change(pairs.resampled(rng, size)))
-    values = np.concatenate(drawn)
-    values = values[np.isfinite(values)]
     least = min(int(sizes.min()) for _, sizes in found.shares())
 
-    def interval(level: float) -> Estimate:
-        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-        if value and low == high:  # all decisions of a group moved: as far as its size can tell
-            reach = score_interval(0.0, least, float(ndtri((1 + level) / 2)))[1]
-            low, high = low - reach, high + reach
-        return Estimate(
-            value=value,
-            low=min(value, 2 * value - float(high)),
-            high=max(value, 2 * value - float(low)),
-            confidence=level,
-            n=found.n,
-            unit=UNITS.get(metric.kind, "share"),
-            method=f"basic bootstrap, {len(values)} resamples inside groups and classes",
-        )
+    def reach(confidence: float) -> float:  # where all decisions of a group moved
+        return score_interval(0.0, least, float(ndtri((1 + confidence) / 2)))[1]
 
-    return Change(
-        difference=Measured(
-            estimate=interval(1 - alpha),
-            inner=interval(1 - 2 * alpha),
-            null=0.0,
-            p_value=(1 + far) / (1 + draws),
-            smallest_p=1 / (1 + draws),
-            test=f"decisions exchanged, {draws} draws",
-            n_items=found.n,
-            n_clusters=found.n,
-            n_ties=0,
-            n_excluded=n_excluded,
-            mde80=smallest_gap(float(values.std()), found.n, alpha=alpha),
-        ),
-        sides=None,
+    return exchanged(
+        float(pairs.change(pairs.counts)),
+        np.concatenate(swapped),
+        np.concatenate(drawn),
+        n_items=found.n,
+        n_excluded=n_excluded,
+        what="decisions",
+        inside="groups and classes",
+        unit=UNITS.get(metric.kind, "share"),
+        most=2.0 if metric.kind == "signed" else 1.0,
+        reach=reach if pairs.moved else None,
+        alpha=alpha,
     )
 
 
@@ -144,6 +124,7 @@ class _Pairs:
         sides = np.stack([kinds[: len(groups)], kinds[len(groups) :], place], axis=1)[used]
         cells, self.counts = np.unique(sides, axis=0, return_counts=True)
         self.before, self.after, self.group = cells.T
+        self.moved = bool((self.before != self.after).any())
         self.width = max(len(cells), found.table.size)
         inside = [found.strata[self.before], *([self.group] if single else [])]
         _, self.strata = np.unique(np.stack(inside, axis=1), axis=0, return_inverse=True)
@@ -181,7 +162,7 @@ class _Pairs:
 def _shuffled(found: Counted, rng: np.random.Generator, draws: int) -> Float[np.ndarray, " draws"]:
     """The metric when groups are dealt out anew inside each stratum."""
     drawn = []
-    for size in _blocks(draws, found.table.size):
+    for size in blocks(draws, found.table.size):
         tables = np.zeros((size, *found.table.shape), dtype=np.int64)
         for stratum in range(int(found.strata.max()) + 1):
             mine = np.flatnonzero(found.strata == stratum)
@@ -208,12 +189,6 @@ def _deal(
             wanted = wanted - got
         left = left - tables[:, kind]
     tables[:, kinds[-1]] = left
-
-
-def _blocks(draws: int, width: int) -> Iterator[int]:
-    step = max(1, CHUNK // max(1, width))
-    for start in range(0, draws, step):
-        yield min(step, draws - start)
 
 
 def _by_chance(found: Counted, drawn: Float[np.ndarray, " draws"]) -> float | None:
@@ -303,6 +278,7 @@ def _smallest(found: Counted, alpha: float) -> float | None:
         error = float(np.sqrt(share * (1 - share) * (1 / one + 1 / other)))
         if found.metric.kind == "ratio":
             error = error / share if share else 0.0
-        known.append(smallest_gap(error, int(one + other), alpha=alpha, tests=tests))
+        clusters = int(one + other)
+        known.append(smallest_gap(error, clusters, alpha=alpha, tests=tests, most=1.0))
     told = [one for one in known if one is not None]
     return max(told) if told else None

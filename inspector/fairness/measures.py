@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -16,8 +16,15 @@ from inspector.fairness.clusters import (
     standard_error,
     totals,
 )
-from inspector.fairness.permutation import DRAWS, Discordance, mcnemar, sign_flip
-from inspector.fairness.resampling import RESAMPLES, Statistic, interval, ratio, resample
+from inspector.fairness.permutation import DRAWS, SAME, Discordance, mcnemar, sign_flip
+from inspector.fairness.resampling import (
+    MOST_UNDEFINED,
+    RESAMPLES,
+    Statistic,
+    interval,
+    ratio,
+    resample,
+)
 from inspector.fairness.uncertainty import ALPHA, preference, wilson
 from inspector.results import Estimate
 
@@ -69,13 +76,16 @@ def measured_gap(
     alpha: float = ALPHA,
     unit: str = "nats",
     resamples: int = RESAMPLES,
+    bounds: tuple[float, float] | None = None,
 ) -> Measured:
     """Mean signed value, or a ratio of sums, against 0, with the cluster as the unit.
 
     values: per item, NaN where there is none (excluded and counted). With `weights` the number is
-    sum(values) / sum(weights). `equal`: clusters count alike. Bootstrap-t interval, sign-flip test.
+    sum(values) / sum(weights). `equal`: clusters count alike. Bootstrap-t interval, sign-flip test;
+    `bounds`: between which values lie, as in `resampling.interval`.
     """
     known = ~np.isnan(values)
+    most = math.inf if bounds is None else max(-bounds[0], bounds[1])
     found = totals(
         values[known],
         _of(clusters, known),
@@ -85,8 +95,8 @@ def measured_gap(
     flipped = sign_flip(found, seed)
     drawn = resample(np.stack([found.above, found.below], axis=1), ratio, seed, resamples)
     return Measured(
-        estimate=interval(drawn, 1 - alpha, unit),
-        inner=interval(drawn, 1 - 2 * alpha, unit),
+        estimate=interval(drawn, 1 - alpha, unit, bounds, int(known.sum())),
+        inner=interval(drawn, 1 - 2 * alpha, unit, bounds, int(known.sum())),
         null=0.0,
         p_value=flipped.p_value,
         smallest_p=flipped.smallest_p,
@@ -95,7 +105,7 @@ def measured_gap(
         n_clusters=len(found),
         n_ties=int((values[known] == 0).sum()),
         n_excluded=int((~known).sum()),
-        mde80=smallest_gap(drawn.error, len(found), alpha=alpha),
+        mde80=smallest_gap(drawn.error, len(found), alpha=alpha, most=most),
     )
 
 
@@ -147,7 +157,7 @@ def measured_share(
         n_clusters=len(won),
         n_ties=alone.n_ties,
         n_excluded=alone.n_excluded,
-        mde80=smallest_gap(0.5 / math.sqrt(effective), len(won), alpha=alpha),
+        mde80=smallest_gap(0.5 / math.sqrt(effective), len(won), alpha=alpha, most=0.5),
     )
 
 
@@ -170,6 +180,7 @@ def measured_metric(
     such as biased less unbiased answers by cluster; None: no test, `p_value` is None.
     """
     drawn = resample(rows, statistic, seed, resamples)
+    most = math.inf if bounds is None else max(null - bounds[0], bounds[1] - null)
     flipped = None if signed is None else sign_flip(signed, seed)
     return Measured(
         estimate=interval(drawn, 1 - alpha, unit, bounds, n_items),
@@ -182,7 +193,7 @@ def measured_metric(
         n_clusters=len(rows),
         n_ties=0,
         n_excluded=n_excluded,
-        mde80=smallest_gap(drawn.error, len(rows), alpha=alpha),
+        mde80=smallest_gap(drawn.error, len(rows), alpha=alpha, most=most),
     )
 
 
@@ -195,19 +206,81 @@ def change(
     alpha: float = ALPHA,
     unit: str = "nats",
     resamples: int = RESAMPLES,
+    bounds: tuple[float, float] | None = None,
 ) -> Change:
     """After less before, item by item: never two separate intervals.
 
     before, after: signed gaps of the same items in the same order; an item without a value in
     either is excluded and counted. Identical models differ by exactly 0 with p exactly 1.
+    `bounds`: between which differences lie.
     """
     if before.shape != after.shape:
         raise BadOption(f"before and after must be paired, got {before.size} and {after.size}")
     known = ~(np.isnan(before) | np.isnan(after))
     if not known.any():
         raise NotEnoughData(f"none of {before.size} items has a value before and after")
-    difference = measured_gap(after - before, clusters, None, equal, seed, alpha, unit, resamples)
+    difference = measured_gap(
+        after - before, clusters, None, equal, seed, alpha, unit, resamples, bounds
+    )
     return Change(difference=difference, sides=mcnemar(before[known], after[known]))
+
+
+def exchanged(
+    value: float,
+    swapped: Float[np.ndarray, " draws"],
+    resampled: Float[np.ndarray, " resamples"],
+    n_items: int,
+    n_excluded: int,
+    what: str,
+    inside: str,
+    unit: str = "share",
+    most: float = 1.0,
+    reach: Callable[[float], float] | None = None,
+    alpha: float = ALPHA,
+) -> Change:
+    """A metric of two models after less before, for `what` each item had of either.
+
+    swapped: the same where for items at random the two are exchanged; resampled: of items drawn
+    anew `inside` groups, for a basic bootstrap. Values that are undefined, NaN, count in neither;
+    raises NotEnoughData for over 5 % of them among the resamples. `reach`: half the width at a
+    confidence where all resamples are alike, though the two are not. `most`: see `smallest_gap`.
+    """
+    if not np.isfinite(value):
+        raise NotEnoughData("the metric is undefined on these items, before or after")
+    swapped, values = swapped[np.isfinite(swapped)], resampled[np.isfinite(resampled)]
+    if len(resampled) - len(values) > MOST_UNDEFINED * len(resampled):
+        lost = len(resampled) - len(values)
+        raise NotEnoughData(f"the metric is undefined in {lost} of {len(resampled)} resamples")
+    far = int((np.abs(swapped) >= abs(value) - SAME).sum())
+
+    def interval(confidence: float) -> Estimate:
+        low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+        if low == high and reach is not None:
+            low, high = low - reach(confidence), high + reach(confidence)
+        return Estimate(
+            value=value,
+            low=min(value, 2 * value - float(high)),
+            high=max(value, 2 * value - float(low)),
+            confidence=confidence,
+            n=n_items,
+            unit=unit,
+            method=f"basic bootstrap, {len(values)} resamples inside {inside}",
+        )
+
+    difference = Measured(
+        estimate=interval(1 - alpha),
+        inner=interval(1 - 2 * alpha),
+        null=0.0,
+        p_value=(1 + far) / (1 + len(swapped)),
+        smallest_p=1 / (1 + len(swapped)),
+        test=f"{what} exchanged, {len(swapped)} draws",
+        n_items=n_items,
+        n_clusters=n_items,
+        n_ties=0,
+        n_excluded=n_excluded,
+        mde80=smallest_gap(float(values.std()), n_items, alpha=alpha, most=most),
+    )
+    return Change(difference=difference, sides=None)
 
 
 def _of(clusters: Labels | None, known: np.ndarray) -> Labels | None:

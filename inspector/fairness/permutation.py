@@ -64,7 +64,7 @@ def sign_flip(found: Totals, seed: int = 0, draws: int = DRAWS) -> PermutationTe
     else:
         rng = np.random.default_rng(seed)
         far = 0
-        for size in _blocks(draws, m):
+        for size in blocks(draws, m):
             signs = rng.integers(0, 2, (size, m), dtype=np.int8).astype(np.float64)
             far += int((np.abs(2 * (signs @ parts) - parts.sum()) >= edge).sum())
         p_value = (1 + far) / (1 + draws)
@@ -149,7 +149,7 @@ def group_test(
     observed = float(measured(sums))
     rng = np.random.default_rng(seed)
     far, summed = 0, 0.0
-    for count in _blocks(draws, len(outcomes)):
+    for count in blocks(draws, len(outcomes)):
         parts = [
             _shuffled(rng, np.sort(outcomes[stratum == s]), sizes[s], count)
             for s in range(len(strata))
@@ -184,7 +184,8 @@ def _shuffled(
     return np.diff(running[:, np.r_[0, np.cumsum(sizes)]], axis=1)
 
 
-def _blocks(draws: int, width: int) -> Iterator[int]:
+def blocks(draws: int, width: int) -> Iterator[int]:
+    """Sizes of blocks of draws that together are all, of `width` numbers each."""
     step = max(1, CHUNK // max(1, width))
     for start in range(0, draws, step):
         yield min(step, draws - start)

@@ -5,15 +5,15 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from inspector.errors import NotEnoughData
-from inspector.fairness.clusters import smallest_gap, t_interval, totals
+from inspector.fairness.clusters import smallest_gap
 from inspector.fairness.gaps import widest
 from inspector.fairness.group_rates import FEWEST, Codes
-from inspector.fairness.measures import Change, Measured
-from inspector.fairness.permutation import CHUNK, DRAWS, SAME, group_test
-from inspector.fairness.uncertainty import ALPHA
+from inspector.fairness.measures import Change, Measured, exchanged
+from inspector.fairness.permutation import DRAWS, blocks, group_test
+from inspector.fairness.uncertainty import ALPHA, CONFIDENCE
 from inspector.results import Estimate
 
 BINS: Final = 10
@@ -39,9 +39,10 @@ class Bin:
 class Reliability:
     """How well forecasts come true. `excess`: mean forecast less share that came true.
 
-    Its interval is Student's, 0 ideal. `error`: expected calibration error, the mean over
-    forecasts of how far their bin's mean is from its share; `error_by_chance`: its mean if each
-    forecast were the true probability, `error_p` the share of such draws as far out.
+    Its interval is Student's, 0 ideal, as though at least one text came out wrong. `error`: the
+    expected calibration error, the mean over forecasts of how far their bin's mean is from its
+    share; `error_by_chance`: its mean if each forecast were the true probability, `error_p` the
+    share of such draws as far out.
     """
 
     n: int
@@ -66,15 +67,14 @@ def reliability(forecasts: Forecasts, events: Events, seed: int = 0) -> Reliabil
     sums = np.bincount(place, forecasts, minlength=BINS)
     rng = np.random.default_rng(seed)
     drawn: list[float] = []
-    while len(drawn) < SIMULATIONS:
-        rows = min(SIMULATIONS - len(drawn), max(1, CHUNK // n))
+    for rows in blocks(SIMULATIONS, n):
         came = (rng.random((rows, n)) < forecasts).astype(float)
         drawn += [_error(np.bincount(place, one, minlength=BINS), sums, n) for one in came]
     came_true = np.bincount(place, events.astype(float), minlength=BINS)
     error = _error(came_true, sums, n)
     return Reliability(
         n=n,
-        excess=t_interval(totals(forecasts - events), unit="share"),
+        excess=_excess(forecasts - events),
         error=error,
         error_by_chance=float(np.mean(drawn)),
         error_p=(1 + sum(one >= error - 1e-12 for one in drawn)) / (1 + len(drawn)),
@@ -88,6 +88,20 @@ def reliability(forecasts: Forecasts, events: Events, seed: int = 0) -> Reliabil
             )
             for b in np.flatnonzero(sizes)
         ),
+    )
+
+
+def _excess(residuals: Forecasts) -> Estimate:
+    n, value = len(residuals), float(residuals.mean())
+    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * _square_error(residuals) ** 0.5
+    return Estimate(
+        value=value,
+        low=max(-1.0, value - reach),
+        high=min(1.0, value + reach),
+        confidence=CONFIDENCE,
+        n=n,
+        unit="share",
+        method=f"t over {n} texts",
     )
 
 
@@ -109,14 +123,14 @@ def measured_calibration_gap(
 
     Groups of under `fewest` texts are not compared. Test: groups shuffled among all texts, so it
     is one of any difference in the residuals' law; over 500 texts with fewer draws, at least 999.
-    Interval: Welch's for pairs, normal, with Bonferroni's correction.
+    Interval: Welch's for pairs, normal, with Bonferroni's correction, as though at least one text
+    of each group came out wrong.
     """
     kept = _compared(groups, fewest)
     residuals, of = (forecasts - events)[kept], groups[kept]
-    names = np.unique(of)
-    parts = [residuals[of == name] for name in names]
+    parts = [residuals[of == name] for name in np.unique(of)]
     means = np.array([part.mean() for part in parts])
-    squares = np.array([part.var(ddof=1) / len(part) for part in parts])
+    squares = np.array([_square_error(part) for part in parts])
     draws = min(draws, max(SIMULATIONS, DEALT // len(of)))
     test = group_test(residuals, of, widest, seed=seed, draws=draws)
     pairs = len(parts) * (len(parts) - 1) // 2
@@ -149,7 +163,7 @@ def measured_calibration_gap(
         n_clusters=len(residuals),
         n_ties=0,
         n_excluded=n_excluded + int((~kept).sum()),
-        mde80=smallest_gap(float(two**0.5), len(residuals), alpha=alpha, tests=pairs),
+        mde80=smallest_gap(float(two**0.5), len(residuals), alpha=alpha, tests=pairs, most=2.0),
         expected=test.expected,
     )
 
@@ -177,50 +191,38 @@ def changed_calibration_gap(
     def gap(sums: Float[np.ndarray, "*draws groups"]) -> Float[np.ndarray, "*draws"]:
         return np.asarray(np.ptp(sums / sizes, axis=-1))
 
-    value = float(gap(new @ member) - gap(old @ member))
-    rng, step = np.random.default_rng(seed), max(1, CHUNK // len(of))
-    far, drawn = 0, []
-    for begin in range(0, draws, step):
-        moved = (rng.random((min(step, draws - begin), len(of))) < 0.5) * (old - new) @ member
-        swapped = gap(new @ member + moved) - gap(old @ member - moved)
-        far += int((np.abs(swapped) >= abs(value) - SAME).sum())
-    for begin in range(0, SIMULATIONS, step):
-        size = min(step, SIMULATIONS - begin)
+    rng = np.random.default_rng(seed)
+    swapped, drawn = [], []
+    for size in blocks(draws, len(of)):
+        moved = (rng.random((size, len(of))) < 0.5) * (old - new) @ member
+        swapped.append(gap(new @ member + moved) - gap(old @ member - moved))
+    for size in blocks(SIMULATIONS, len(of)):
         weights = np.zeros((size, len(of)))
         for column in member.T.astype(bool):
             n = int(column.sum())
             weights[:, column] = rng.multinomial(n, np.full(n, 1 / n), size)
         drawn.append(gap(weights * new @ member) - gap(weights * old @ member))
-    values = np.concatenate(drawn)
-
-    def interval(level: float) -> Estimate:
-        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-        return Estimate(
-            value=value,
-            low=min(value, 2 * value - float(high)),
-            high=max(value, 2 * value - float(low)),
-            confidence=level,
-            n=len(of),
-            unit="share",
-            method=f"basic bootstrap, {SIMULATIONS} resamples inside groups",
-        )
-
-    return Change(
-        difference=Measured(
-            estimate=interval(1 - alpha),
-            inner=interval(1 - 2 * alpha),
-            null=0.0,
-            p_value=(1 + far) / (1 + draws),
-            smallest_p=1 / (1 + draws),
-            test=f"forecasts exchanged, {draws} draws",
-            n_items=len(of),
-            n_clusters=len(of),
-            n_ties=0,
-            n_excluded=n_excluded + int((~kept).sum()),
-            mde80=smallest_gap(float(values.std()), len(of), alpha=alpha),
-        ),
-        sides=None,
+    return exchanged(
+        float(gap(new @ member) - gap(old @ member)),
+        np.concatenate(swapped),
+        np.concatenate(drawn),
+        n_items=len(of),
+        n_excluded=n_excluded + int((~kept).sum()),
+        what="forecasts",
+        inside="groups",
+        most=2.0,
+        alpha=alpha,
     )
+
+
+def _square_error(residuals: Forecasts) -> float:
+    """Squared standard error of a mean residual; at least what one text decided wrongly gives.
+
+    Where all forecasts came true, few texts say little of how often such do not.
+    """
+    n = len(residuals)
+    squares = float(((residuals - residuals.mean()) ** 2).sum())
+    return max(squares, 1.0) / (n - 1) / n
 
 
 def _compared(groups: Codes, fewest: int) -> Events:

@@ -118,7 +118,8 @@ def interval(
 
     Where over 0.5 % of resamples have no spread (under five clusters, or nearly all alike) it is
     Student's, and for a metric with `bounds` Wilson's at the effective number of items (at most
-    `items`, else clusters): never of width zero there. Undefined resamples are counted in
+    `items`, else clusters), for clusters that are all alike of the share of others: never of width
+    zero there. Undefined resamples are counted in
     `method`; over 5 % of them raise. With 5 to 25 clusters bca misses 8 to 18 % at nominal 5, t
     5 to 7. Source: Hall 1988 (t); Efron 1987 (bca).
     """
@@ -230,8 +231,12 @@ def _without_resamples(
         return found.value - half, found.value + half, told
     least, span = bounds[0], bounds[1] - bounds[0]
     share = min(1.0, max(0.0, (found.value - least) / span))
-    error = found.error / span if found.error > tiny else 0.0
-    low, high, effective = effective_interval(
-        share, error, found.clusters, items or found.clusters, confidence
-    )
+    items = items or found.clusters
+    if found.error > tiny:
+        low, high, effective = effective_interval(
+            share, found.error / span, found.clusters, items, confidence
+        )
+    else:  # as many as that could be unlike all that were seen, as far away as there is anything
+        _, unlike, effective = effective_interval(0.0, 0.0, found.clusters, items, confidence)
+        low, high = share * (1 - unlike), share + (1 - share) * unlike
     return least + span * low, least + span * high, f"wilson at {effective:.1f} effective items"

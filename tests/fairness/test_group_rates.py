@@ -228,6 +228,29 @@ def test_nobody_selected_has_no_ratio():
         value(plain(2, kind="ratio"), truth, 0 * said, groups)
 
 
+def test_a_ratio_that_chance_leaves_undefined_has_a_chance_all_the_same():
+    """One selected text: where it is dealt to the group that is too small, there is no ratio."""
+    groups = np.repeat([0, 1, 2], [20, 20, 5])
+    said = np.zeros(45, dtype=np.int64)
+    said[3] = 1
+    metric = plain(3, kind="ratio", fewest=10)
+    found = measured_metric_of_groups(metric, 0 * said, said, groups)
+    assert (found.estimate.value, found.expected, found.p_value) == (0, 0, 1)
+    draws = int(found.test.split(", ")[1].split()[0])
+    assert draws / 9999 == pytest.approx(40 / 45, abs=0.01)
+    assert found.smallest_p == 1 / (1 + draws)
+    with pytest.raises(NotEnoughData, match="undefined in"):
+        changed_metric_of_groups(metric, 0 * said, said, np.roll(said, 20), groups)
+
+
+def test_no_gap_over_one_is_said_to_be_detectable():
+    truth, said, groups = decided(5, 10)
+    few = measured_metric_of_groups(plain(5), truth[:50], said[:50], groups[:50], draws=FEW)
+    assert few.mde80 is None or few.mde80 <= 1
+    ratio = measured_metric_of_groups(plain(5, kind="ratio"), truth, said, groups, draws=FEW)
+    assert ratio.mde80 is None or ratio.mde80 <= 1
+
+
 def test_only_two_groups_have_a_sign():
     with pytest.raises(BadOption, match="two groups"):
         plain(3, kind="signed")

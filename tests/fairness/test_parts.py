@@ -133,7 +133,31 @@ def test_identical_models_differ_by_exactly_nothing(name, drawn):
     values, clusters = drawn
     one = part(values, clusters, HOWS[name])
     found = measure_change(one, part(values.copy(), clusters, HOWS[name]))
-    assert (found.difference.estimate.value, found.difference.p_value) == (0, 1)
+    ends = found.difference.estimate
+    assert (ends.value, ends.low, ends.high, found.difference.p_value) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("how", [SHARE, SHARE_OF_CLUSTERS])
+def test_that_few_items_kept_their_sides_is_no_proof_that_all_do(how):
+    """Of eight that are alike, up to z^2 / (n + z^2) of all others could be unlike them."""
+    before = np.linspace(0.1, 0.8, 8)[:, None]
+    found = measure_change(*(part(side, range(8), how) for side in (before, 1.5 * before)))
+    ends = found.difference.estimate
+    assert (ends.value, found.difference.p_value) == (0, 1)
+    n = 8 * (1.959964 / 2.364624) ** 2  # t with 7 degrees of freedom
+    assert ends.high == pytest.approx(3.841459 / (n + 3.841459), abs=1e-4)
+    assert ends.low == pytest.approx(-ends.high)
+
+
+def test_what_lies_further_than_there_is_anything_is_not_detectable():
+    gaps = np.array([[1.0, 1.0, 1.0]] * 3 + [[-1.0, -1.0, -1.0]] * 3).reshape(-1, 1)
+    clusters = np.repeat(list("abcdef"), 3)
+    for how in (SHARE, SHARE_OF_CLUSTERS):
+        found = measure(part(gaps, clusters, how))
+        assert found.estimate.low > 0 and found.mde80 is None
+    signed = np.stack([gaps[:, 0], np.ones(18)], axis=1)
+    assert measure(part(signed, clusters, formula(ratio, 0.0, "", (-1.0, 1.0)))).mde80 is None
+    assert measure(part(signed, clusters, formula(ratio, 0.0))).mde80 > 1
 
 
 @pytest.mark.parametrize("name", ["pooled", "equal", "share of clusters"])

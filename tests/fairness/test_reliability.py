@@ -64,6 +64,21 @@ def test_small_groups_are_left_out_and_counted():
         measured_calibration_gap(forecasts[20:], events[20:], groups[20:], draws=99, fewest=21)
 
 
+def test_few_forecasts_that_all_came_true_say_little():
+    """A classifier that is sure and right ten times may be wrong the eleventh."""
+    groups, sure = np.repeat([0, 1], 10), np.full(20, 0.999)
+    events = np.ones(20, dtype=bool)
+    found = measured_calibration_gap(sure, events, groups, draws=99)
+    assert found.estimate.value == pytest.approx(0)
+    assert found.estimate.high == pytest.approx(1.96 * np.sqrt(2 / 90), abs=1e-3)
+    excess = reliability(sure[:10], events[:10]).excess
+    assert excess.low < -0.2 and excess.high > 0.2
+    wider = measured_calibration_gap(*drawn(400), np.repeat([0, 1], 200), draws=99)
+    residuals = np.subtract(*drawn(400)).reshape(2, 200)
+    reach = 1.959964 * np.sqrt((residuals.var(1, ddof=1) / 200).sum())
+    assert wider.estimate.high == pytest.approx(wider.estimate.value + reach, abs=1e-6)
+
+
 def test_the_same_forecasts_change_nothing():
     one, other = drawn(80), drawn(80, seed=1)
     groups = np.repeat([0, 1], 40)

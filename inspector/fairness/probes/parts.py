@@ -111,11 +111,29 @@ def _sides(values: Values) -> Float[np.ndarray, " items"]:
     return np.asarray((1 + np.sign(_first(values))) / 2)
 
 
+def _sides_changed(
+    before: Values, after: Values, clusters: Clusters, seed: int, equal: bool = False
+) -> Change:
+    """Shares after less before; that no item changed sides is no proof that none ever does."""
+    return change(
+        _sides(before) - 0.5,
+        _sides(after) - 0.5,
+        clusters,
+        equal=equal,
+        seed=seed,
+        unit="share",
+        bounds=None if _same(before, after) else (-1.0, 1.0),
+    )
+
+
+def _same(before: Values, after: Values) -> bool:
+    """Whether two models gave exactly the same, so that there is no difference to doubt."""
+    return np.array_equal(before, after, equal_nan=True)
+
+
 SHARE: Final = How(
     measured=lambda values, clusters, seed: measured_share(_first(values), _units(clusters), seed),
-    change=lambda before, after, clusters, seed: change(
-        _sides(before) - 0.5, _sides(after) - 0.5, clusters, seed=seed, unit="share"
-    ),
+    change=lambda before, after, clusters, seed: _sides_changed(before, after, clusters, seed),
     flips=1,
 )
 """Share of items with a gap above zero, ties one half, against one half."""
@@ -124,8 +142,8 @@ SHARE_OF_CLUSTERS: Final = How(
     measured=lambda values, clusters, seed: measured_share(
         _first(values), clusters, seed, equal=True
     ),
-    change=lambda before, after, clusters, seed: change(
-        _sides(before) - 0.5, _sides(after) - 0.5, clusters, equal=True, seed=seed, unit="share"
+    change=lambda before, after, clusters, seed: _sides_changed(
+        before, after, clusters, seed, equal=True
     ),
     flips=1,
 )
@@ -181,15 +199,17 @@ def formula(
         known = ~(np.isnan(before).any(1) | np.isnan(after).any(1))
         old, new, labels = before[known], after[known], _kept(clusters, known)
         width = before.shape[1]
+        rows = [_rows(side, labels, equal) for side in (old, new)]
+        reach = None if bounds is None or _same(old, new) else bounds[1] - bounds[0]
         moved = None if signed is None else totals(signed(new) - signed(old), labels, equal=equal)
         difference = measured_metric(
-            np.concatenate([_rows(old, labels, equal), _rows(new, labels, equal)], axis=1),
+            np.concatenate(rows, axis=1),
             lambda sums: np.asarray(statistic(sums[..., width:]) - statistic(sums[..., :width])),
             0.0,
             n_items=int(known.sum()),
             n_excluded=int((~known).sum()),
             signed=moved,
-            bounds=None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0]),
+            bounds=None if reach is None else (-reach, reach),
             seed=seed,
             unit=unit,
         )

@@ -12,6 +12,7 @@ from inspector.fairness.resampling import RESAMPLES, interval, resample
 from inspector.fairness.uncertainty import ALPHA
 from inspector.results import Estimate
 
+STILL = 1e-12  # of a side's largest value: a spread that only rounding can have made
 MOST = 1 - 1e-9  # of |r| whose Fisher transform is finite
 
 
@@ -46,7 +47,7 @@ def correlation(
     if len(x) < 4:
         raise NotEnoughData(f"a correlation needs four pairs, got {len(x)}")
     sizes = [float(values.std()) for values in (x, y)]
-    if min(sizes) <= SAME * max(float(np.abs(x).max()), float(np.abs(y).max())) * 1e-3:
+    if any(size <= STILL * float(np.abs(v).max()) for size, v in zip(sizes, (x, y), strict=True)):
         raise NotEnoughData("one side is the same in all pairs: no correlation is defined")
     order = np.lexsort((y, x))  # so that the order of pairs is no seed
     x, y = ((v - v.mean()) / size for v, size in zip((x[order], y[order]), sizes, strict=True))
@@ -75,11 +76,15 @@ def correlation(
     )
 
 
-def _fisher(sums: Float[np.ndarray, "... 6"]) -> Float[np.ndarray, "..."]:
-    """Fisher's z of r, from sums of 1, x, y, x^2, y^2 and xy; NaN where a side does not vary."""
+def pearson(sums: Float[np.ndarray, "... 6"]) -> Float[np.ndarray, "..."]:
+    """Pearson's r from sums of 1, x, y, x^2, y^2 and xy; NaN where a side does not vary."""
     n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
-    size = np.maximum(n * xx - x * x, 0) * np.maximum(n * yy - y * y, 0)
-    out = np.full(size.shape, np.nan)
-    tiny = 1e-18 * n**4
-    r = np.divide(n * xy - x * y, np.sqrt(np.maximum(size, tiny)), out=out, where=size > tiny)
-    return np.asarray(np.arctanh(np.clip(r, -MOST, MOST)))
+    one, other = n * xx - x * x, n * yy - y * y
+    vary = (one > SAME * n * xx) & (other > SAME * n * yy)  # more than rounding leaves
+    out = np.full(vary.shape, np.nan)
+    size = np.sqrt(np.where(vary, one * other, 1))
+    return np.asarray(np.divide(n * xy - x * y, size, out=out, where=vary))
+
+
+def _fisher(sums: Float[np.ndarray, "... 6"]) -> Float[np.ndarray, "..."]:
+    return np.asarray(np.arctanh(np.clip(pearson(sums), -MOST, MOST)))

@@ -12,11 +12,11 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from inspector.errors import BadOption, UnsupportedModel
 from inspector.fairness.classes import predict
-from inspector.fairness.items import BadStimuli
+from inspector.fairness.items import BadStimuli, Labelled
 from inspector.fairness.measures import Measured
 from inspector.fairness.probes import classifier_parts as names
 from inspector.fairness.probes.classifier_parts import parts_of
-from inspector.fairness.probes.decided import Attribute, Decided
+from inspector.fairness.probes.decided import Attribute, Decided, attributes_of
 from inspector.fairness.probes.parts import measure
 from inspector.fairness.probes.records import ALL, Probed
 from inspector.fairness.probes.swapped import FLIPS, NET_FLIPS, ODDS_CHANGE
@@ -262,6 +262,18 @@ def test_of_several_classes_each_stands_against_the_others():
     ratio = found[names.PARITY_RATIO, "g"].estimate
     assert ratio.value == pytest.approx(min(one.value for one in ratios))
     assert 0.3 < ratio.low < ratio.value < ratio.high
+
+
+def test_more_intersections_than_can_be_looked_at_are_refused():
+    rows = [{f"a{k}": str(i) for k in range(4)} for i in range(40)]
+    items = [
+        Labelled(id=str(i), file="f", rows=(i,), category="x", text=str(i), label="x", groups=row)
+        for i, row in enumerate(rows)
+    ]
+    with pytest.raises(BadOption, match=r"cross in [\d,]+ groups; at most 10,000.*a0, a1, a2, a3"):
+        attributes_of(items)
+    found, _ = attributes_of(items, ["a0", "a1"])
+    assert len(found) == 3
 
 
 def test_the_other_class_may_count_as_yes(models, data, probed):

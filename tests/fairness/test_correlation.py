@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from inspector.errors import BadOption, NotEnoughData
-from inspector.fairness.correlation import correlation
+from inspector.fairness.correlation import correlation, pearson
 
 RNG = np.random.default_rng(12)
 
@@ -50,9 +50,22 @@ def test_a_perfect_line_and_missing_pairs():
     assert found.p_value < 0.001
 
 
+def test_sums_alone_give_r_and_rounding_is_no_variation():
+    x, y = RNG.normal(40, 30, 60), RNG.normal(size=60)
+
+    def sums(one, other):
+        columns = [np.ones(60), one, other, one * one, other * other, one * other]
+        return np.stack(columns, axis=1).sum(0)
+
+    assert pearson(sums(x, y)) == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert np.isnan(pearson(sums(x, np.full(60, 1 / 3))))
+
+
 def test_what_has_no_correlation_is_refused():
     with pytest.raises(NotEnoughData, match="same in all"):
         correlation(np.arange(8.0), np.full(8, 0.1))
+    tiny = correlation(np.array([1.0, 2, 3, 5]), 1e-14 * np.array([1.0, 2, 3, 5]))
+    assert tiny.r.value == pytest.approx(1)  # small is not the same
     with pytest.raises(NotEnoughData, match="four pairs"):
         correlation(np.arange(3.0), np.arange(3.0))
     with pytest.raises(BadOption, match="pairs"):

@@ -186,6 +186,13 @@ def test_a_change_is_paired_and_signed(planted, own):
     assert whole.change_verdict == CHANGED and whole.change_high < 0
     assert by_category(found)["controls"].change_verdict == INCONCLUSIVE
     assert found.summary["baseline"]["verdict"] == DETECTED
+    sides = found.summary["change"]["sides"]
+    gaps = [
+        {i.id: i.gap for i in probe(m, "pairs", own).items if i.direction}
+        for m in (planted, balanced)
+    ]
+    down = sum(gaps[0][id] > 0 > gaps[1][id] for id in gaps[0])
+    assert sides["down"] == down > sides["up"] and sides["p_value"] < 0.05
 
 
 def test_bias_does_not_fall_where_the_model_broke(planted, own):

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from weights.range_server import serving
 
-from inspector.errors import UnsupportedModel
+from inspector.errors import NotEnoughData, UnsupportedModel
 from inspector.fairness.associations import associations
 from inspector.fairness.probes.effects import EFFECT, measured_effect
 from inspector.fairness.probes.embedding_weat import embedding_weat
@@ -463,6 +463,15 @@ def test_a_word_in_two_tests_is_no_second_word():
     width = [m.estimate.high - m.estimate.low for m in (single, apart)]
     assert width[0] > 1.3 * width[1]
     assert single.n_clusters * 2 == apart.n_clusters
+
+
+def test_rounding_is_no_association():
+    """One association is apart by its last bit."""
+    rows = [(1 / 3, 1 if word < 3 else -1, test) for test in range(2) for word in range(7)]
+    nearly = np.array(rows)
+    nearly[0, 0] = np.nextafter(1 / 3, 1)
+    with pytest.raises(NotEnoughData, match="alike"):
+        measured_effect(nearly, tuple(f"w{i % 7}" for i in range(14)), 0)
 
 
 def test_a_test_that_cannot_be_asked_is_counted_as_excluded():

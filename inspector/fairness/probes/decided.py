@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +17,7 @@ from inspector.fairness.uncertainty import wilson
 from inspector.results import show_plain
 
 CROSS: Final = " × "  # between the names of an intersection
-COLUMNS: Final = 5  # of values: true class, predicted class, combination, forecast, came true
+MOST_CELLS: Final = 10_000  # groups and their intersections
 NAMED: Final = 12  # labels or groups in a message
 
 Values = Float[np.ndarray, "items columns"]
@@ -35,8 +36,9 @@ class Attribute:
 class Decided:
     """Texts with what they are and what was said of them, a row of `values` each.
 
-    NaN where a text has no prediction. `outcomes` are the classes that count as yes, one by one;
-    with one of them the forecast is its probability, with several that of the predicted class.
+    In its columns: true class, predicted class, combination of groups, forecast, came true; NaN
+    where a text has no prediction. `outcomes` are the classes that count as yes, one by one; with
+    one of them the forecast is its probability, with several that of the predicted class.
     `attributes` come one by one and then, where there are several, crossed.
     """
 
@@ -123,7 +125,8 @@ def attributes_of(
 ) -> tuple[tuple[Attribute, ...], Codes]:
     """The attributes, crossed last, and the code of the combination of each text.
 
-    Raises BadOption for an attribute that the texts do not have.
+    Raises BadOption for an attribute that the texts do not have, and for more than MOST_CELLS
+    intersections.
     """
     known = tuple(items[0].groups)
     names = known if chosen is None else tuple(dict.fromkeys(chosen))
@@ -133,6 +136,11 @@ def attributes_of(
         named = ", ".join(show_plain(name, 40) for name in known[:NAMED])
         raise BadOption(f"There is no attribute {shown}; known are {named}.")
     groups = {name: sorted({item.groups[name] for item in items}) for name in names}
+    if (many := math.prod(map(len, groups.values()))) > MOST_CELLS:
+        raise BadOption(
+            f"{len(names)} attributes cross in {many:,} groups; at most {MOST_CELLS:,} are looked "
+            f"at. Choose attributes: {', '.join(show_plain(name, 40) for name in names[:NAMED])}."
+        )
     cells = list(itertools.product(*groups.values()))
     place = {cell: i for i, cell in enumerate(cells)}
     combos = np.array([place[tuple(item.groups[name] for name in names)] for item in items])

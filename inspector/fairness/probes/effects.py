@@ -13,11 +13,11 @@ from inspector.errors import NotEnoughData
 from inspector.fairness.associations import Association, weat
 from inspector.fairness.clusters import positions, smallest_gap
 from inspector.fairness.measures import Change, Measured
+from inspector.fairness.permutation import SAME
 from inspector.fairness.probes.parts import Clusters, How, Values
 from inspector.fairness.uncertainty import ALPHA
 from inspector.results import Estimate
 
-COLUMNS: Final = ("association", "side", "test")  # of a part's values; side: 1 in X, -1 in Y
 UNIT: Final = "standard deviations"
 FEWEST: Final = 2  # words of a side
 
@@ -45,9 +45,10 @@ def effect_size(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> float
 def measured_effect(values: Values, clusters: Clusters, seed: int) -> Measured:
     """The d of words of one test, by exact permutation; of several tests the mean of their d.
 
-    values: a row for each word of each test, with COLUMNS; an association of NaN: excluded. Of
-    several tests, which may share words, the word is the unit: Student's t with what each word
-    moves all of its tests, so that a word in two tests is no two pieces of evidence.
+    values: a row for each word of each test: its association (NaN: excluded), its side (1 in X, -1
+    in Y), the number of the test. Of several tests, which may share words, the word is the unit:
+    Student's t with what each word moves all of its tests, so that a word in two tests is no two
+    pieces of evidence.
     Tests of which a side has fewer than two words are left out; NotEnoughData where none is left.
     """
     tests = _tests(values)
@@ -144,7 +145,7 @@ def _effect(values: Values) -> _Effect:
     """
     s, x = values[:, 0], values[:, 1] > 0
     spread = float(s.std(ddof=1))
-    if not spread > 0:
+    if not spread > SAME * float(np.abs(s).max()):
         raise NotEnoughData("all words are associated alike: d would divide by zero")
     moves = np.zeros(len(s))
     for side, sign in ((x, 1.0), (~x, -1.0)):

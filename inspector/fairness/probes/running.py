@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inspector.errors import BadOption
-from inspector.fairness.measures import Measured
+from inspector.fairness.measures import Change, Measured
 from inspector.fairness.probes.parts import Part, measure, measure_change, shuffled
 from inspector.fairness.probes.records import (
     CONTROLS,
@@ -129,9 +129,20 @@ def compared(before: Probed, after: Probed, seed: int = 0) -> Probed:
                 "quality": before.summary["quality"],
                 "problems": before.summary["problems"],
             },
-            "change": {"verdict": records[0].change_verdict, "reason": records[0].change_reason},
+            "change": {
+                "verdict": records[0].change_verdict,
+                "reason": records[0].change_reason,
+                "sides": _sides(known.get((records[0].metric, records[0].category))),
+            },
         },
     )
+
+
+def _sides(change: Change | None) -> dict[str, Any] | None:
+    """How many items of the overall number changed sides; None where they have none."""
+    if change is None or change.sides is None:
+        return None
+    return dataclasses.asdict(change.sides)
 
 
 def _correction(family: str) -> str:

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption
-from inspector.fairness.correlation import correlation
+from inspector.fairness.correlation import correlation, pearson
 from inspector.fairness.items import Choice, Stimuli
 from inspector.fairness.measures import Measured
 from inspector.fairness.probes.directed import directed_part
@@ -36,24 +36,19 @@ MEANT: Final = ("meant: occupation", "meant: other")
 METRICS: Final = "metrics"
 
 
-def _pearson(sums: Float[np.ndarray, "... 7"]) -> Float[np.ndarray, "..."]:
-    """Pearson's r from sums of 1, x, y, x^2, y^2, xy; NaN where a side does not vary."""
-    n, x, y, xx, yy, xy, _ = np.moveaxis(sums, -1, 0)
-    size = np.maximum(n * xx - x * x, 0) * np.maximum(n * yy - y * y, 0)
-    out = np.full(size.shape, np.nan)
-    return np.asarray(np.divide(n * xy - x * y, np.sqrt(size), out=out, where=size > 1e-12))
+def _added(sums: Values) -> Float[np.ndarray, " pairs"]:
+    """What each pair adds to the covariance."""
+    x, y = sums[:, 1], sums[:, 2]
+    return np.asarray((x - x.mean()) * (y - y.mean()))
 
 
-CHANGE_OF_R: Final = formula(
-    _pearson, 0.0, "r", (-1.0, 1.0), signed=lambda values: np.asarray(values[:, 6])
-)
+CHANGE_OF_R: Final = formula(pearson, 0.0, "r", (-1.0, 1.0), signed=_added)
 
 
-def _rows(values: Float[np.ndarray, "pairs 2"]) -> Float[np.ndarray, "pairs 7"]:
-    """What each pair adds to each sum, and to the covariance."""
+def _rows(values: Float[np.ndarray, "pairs 2"]) -> Float[np.ndarray, "pairs 6"]:
+    """What each pair adds to each sum."""
     x, y = values.T
-    apart = (x - np.nanmean(x)) * (y - np.nanmean(y))
-    return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y, apart], axis=1)
+    return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
 
 
 def _measured_r(values: Values, clusters: Clusters, seed: int) -> Measured:

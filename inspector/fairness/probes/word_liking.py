@@ -20,6 +20,7 @@ from inspector.fairness.probes.per_word import WORD
 from inspector.fairness.uncertainty import ALPHA, POWER
 
 DRAWS: Final = 499
+MOST: Final = 0.5  # that a share can be from one half
 NUMBERS: Final = 2_000_000  # of one block of draws
 DETECTABLE: Final = float(ndtri(1 - ALPHA / 2) + ndtri(POWER))
 """Standard errors from no bias at which a normal test has its power."""
@@ -39,12 +40,13 @@ def beyond_words(pairs: Sequence[tuple[str, str]]) -> How:
         far, gap = np.abs(drawn - 0.5), abs(found.estimate.value - 0.5)
         p = (1 + int((far >= gap - 1e-9).sum())) / (1 + DRAWS)
         spread = DETECTABLE * float(np.sqrt((far**2).mean()))
+        mde = None if found.mde80 is None else math.hypot(found.mde80, spread)
         return dataclasses.replace(
             found,
             p_value=None if found.p_value is None else max(found.p_value, p),
             smallest_p=max(found.smallest_p, 1 / (1 + DRAWS)),
             test=f"{found.test}, and {DRAWS} random likings of words",
-            mde80=None if found.mde80 is None else math.hypot(found.mde80, spread),
+            mde80=mde if mde is not None and mde <= MOST else None,
         )
 
     return How(measured=measured, change=SHARE_OF_CLUSTERS.change, flips=SHARE_OF_CLUSTERS.flips)

@@ -69,7 +69,7 @@ def load(
     names, unless `override`: then they are findings. So does a self-test that fails.
     """
     checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model)
-    folder = _folder(checkpoint)
+    folder = checkpoint_folder(checkpoint)
     log = Log()
     _refuse(override, log, "MD-FILE", _broken(checkpoint), "the files are damaged")
     where = _device(device)
@@ -85,7 +85,7 @@ def load(
     return Model(
         checkpoint=checkpoint,
         network=network,
-        tokenizer=_tokenizer(folder),
+        tokenizer=tokenizer_of(folder),
         kind=kind,
         blocks=blocks,
         checks=checks,
@@ -107,7 +107,8 @@ def _refuse(override: bool, log: Log, id: str, names: Sequence[str], what: str) 
     log.add(id, "model", told, count=len(names))
 
 
-def _folder(checkpoint: Checkpoint) -> Path:
+def checkpoint_folder(checkpoint: Checkpoint) -> Path:
+    """The folder a checkpoint is run from; raises UnsupportedModel where there is none."""
     storage = checkpoint.storage
     if not isinstance(storage, LocalFolder):
         raise UnsupportedModel(
@@ -145,7 +146,7 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
 def _network(
     folder: Path, dtype: torch.dtype | str, override: bool, log: Log
 ) -> tuple[PreTrainedModel, Kind]:
-    with _quietly(), _as_unsupported(folder):
+    with quiet_loading(folder):
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
@@ -187,7 +188,8 @@ def _not_finite(network: PreTrainedModel) -> list[str]:
     ]
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer beside the weights; raises UnsupportedModel where there is no vocabulary."""
     remedy = "Put the tokenizer's files (such as tokenizer.json) beside the weights."
     with _quietly(), _as_unsupported(folder, "its tokenizer", remedy):
         tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
@@ -199,6 +201,13 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{show_plain(folder.name)}: there is no vocabulary, so text cannot be read. {remedy}"
         )
     return tokenizer
+
+
+@contextlib.contextmanager
+def quiet_loading(folder: Path) -> Iterator[None]:
+    """No progress bars, and what transformers cannot use becomes UnsupportedModel."""
+    with _quietly(), _as_unsupported(folder):
+        yield
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Fine-tune a model's own weights, safely, and see what changed."""

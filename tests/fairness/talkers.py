@@ -96,14 +96,7 @@ def by_force(model: Model, scorer: str, text: str, other: str = "") -> float:
         alike = [i for op in matcher.get_opcodes() if op[0] == "equal" for i in range(op[1], op[2])]
         return one_at_a_time(model, ids, {i: {i} for i in alike if i in places})
     if scorer == "pll-word-l2r":
-        hidden = {}
-        for i in places:
-            hidden[i] = {i}
-            for later in range(i + 1, len(ids)):
-                if not names[later].startswith("##"):
-                    break
-                hidden[i].add(later)
-        return one_at_a_time(model, ids, hidden)
+        return one_at_a_time(model, ids, with_later_pieces(names, places))
     values = np.array([said(model, ids)[i][ids[i]] for i in places])
     weights = np.full(len(places), 1 / len(places))
     if scorer == "aula":
@@ -114,3 +107,15 @@ def by_force(model: Model, scorer: str, text: str, other: str = "") -> float:
         received = torch.stack(maps).double().numpy().mean((0, 1, 2, 3))[places]
         weights = received / received.sum() / len(places)
     return float(values @ weights)
+
+
+def with_later_pieces(names, places):
+    """Each place with those behind it that are pieces of the same word."""
+    hidden = {}
+    for i in places:
+        hidden[i] = {i}
+        for later in range(i + 1, len(names)):
+            if not names[later].startswith("##"):
+                break
+            hidden[i].add(later)
+    return hidden

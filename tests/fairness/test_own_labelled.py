@@ -3,8 +3,7 @@
 import pytest
 
 from inspector.fairness.items import BadStimuli
-from inspector.fairness.rows import Unfit
-from inspector.fairness.sets.own_labelled import group_sizes, read_labelled
+from inspector.fairness.sets.own_labelled import read_labelled
 
 GOOD = "id,text,label,group_sex,group_age\na,One.,yes,f,old\nb,Two.,no,m,old\nc,Three.,no,m,new\n"
 
@@ -22,14 +21,6 @@ def test_texts_labels_and_groups(tmp_path):
     ]
     assert found.items[0].groups == {"sex": "f", "age": "old"}
     assert found.categories() == {"no": 2, "yes": 1}
-    assert group_sizes(found, ["sex"]) == {("f",): 1, ("m",): 2}
-    assert group_sizes(found, ["age", "sex"]) == {
-        ("old", "f"): 1,
-        ("old", "m"): 1,
-        ("new", "m"): 1,
-    }
-    with pytest.raises(Unfit, match="no attribute 'height'; known are sex, age"):
-        group_sizes(found, ["height"])
 
 
 def test_rows_with_defects(tmp_path):

@@ -12,7 +12,6 @@ from inspector.fairness.items import BadStimuli, Choice
 from inspector.fairness.rows import Unfit
 from inspector.fairness.sets.holistic import NONCE, read_frames, read_holistic, sentence
 from inspector.fairness.sets.stereoset import fill, read_stereoset
-from inspector.fairness.sets.winogender import gotchas
 from inspector.fairness.stimuli import SETS, findings, provenance, read
 
 DIGESTS = {
@@ -158,8 +157,8 @@ def test_a_model_that_always_names_the_occupation_on_winogender(loaded):
     }
     assert sum(map(sum, right.values())) == 360
     assert sum(right["female"]) == sum(right["male"])
-    assert len(gotchas(items)) == 120
-    assert all(item.correct == 0 for item in gotchas(items))
+    gotchas = [item for item in items if item.facts["gotcha"]]
+    assert len(gotchas) == 120 and all(item.correct == 0 for item in gotchas)
 
 
 def answers(items, choose):

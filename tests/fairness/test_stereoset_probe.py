@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fairness.learners import taught
-from fairness.talkers import by_force, inner, one_at_a_time, precise, said, saved
+from fairness.talkers import by_force, inner, one_at_a_time, precise, said, saved, with_later_pieces
 
 from inspector.errors import BadOption
 from inspector.fairness.items import Candidate, Triple
@@ -271,14 +271,8 @@ def follower(model, scorer, text, context):
         given = range(before, len(ids))
         return sum(said(model, lead[: i + 1])[i][lead[i + 1]] for i in given)
     names = model.tokenizer.convert_ids_to_tokens(ids)
-    hidden = {}
-    for i in inner(model, ids)[before - 2 :]:  # the context brings both special tokens
-        hidden[i] = {i}
-        for later in range(i + 1, len(ids)):
-            if not names[later].startswith("##"):
-                break
-            hidden[i].add(later)
-    return one_at_a_time(model, ids, hidden)
+    places = inner(model, ids)[before - 2 :]  # the context brings both special tokens
+    return one_at_a_time(model, ids, with_later_pieces(names, places))
 
 
 def test_a_scorer_of_spans_scores_the_filling_word_alone(three, tmp_path):

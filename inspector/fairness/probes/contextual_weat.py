@@ -16,7 +16,7 @@ from inspector.fairness.probes.word_tests import (
     answers,
     associated,
     one_piece,
-    usable,
+    space_of,
 )
 from inspector.fairness.sentences import Excluded, Sentence
 from inspector.fairness.sets.own_words import SENTENCES
@@ -98,19 +98,21 @@ def _answers(
             by_text[template][word] = vector
     known = next(iter(by_text.values()))
     mean = {word: np.mean([some[word] for some in by_text.values()], axis=0) for word in known}
-    raw = _space("", mean, excluded, words)
+    raw = space_of(EFFECT_SIZE, "", mean, excluded, words)
     pieces = one_piece(raw)
     middle = np.mean(list(raw.vectors.values()), axis=0) if raw.vectors else 0.0
     centred = {word: vector - middle for word, vector in raw.vectors.items()}
     spaces = [
         raw,
         *([pieces] if pieces else []),
-        _space(", mean-centred", centred, raw.excluded, words),
+        space_of(EFFECT_SIZE, ", mean-centred", centred, raw.excluded, words),
     ]
     summary: dict[str, Any] = {"pooling": chosen}
     if len(texts) > 1:
-        alone = {text: _space("", some, excluded, words) for text, some in by_text.items()}
-        summary["contexts"] = _spread(alone, stimuli)
+        each = {
+            text: space_of(EFFECT_SIZE, "", some, excluded, words) for text, some in by_text.items()
+        }
+        summary["contexts"] = _spread(each, stimuli)
     return answers(
         probe,
         stimuli,
@@ -121,22 +123,6 @@ def _answers(
         seed,
         summary,
         model.findings,
-    )
-
-
-def _space(
-    more: str,
-    vectors: Mapping[str, Vector],
-    excluded: Mapping[str, str],
-    words: Mapping[str, Word],
-) -> Space:
-    fine, why = usable(vectors)
-    return Space(
-        metric=f"{EFFECT_SIZE}{more}",
-        variant=bool(more),
-        vectors=fine,
-        excluded={**excluded, **why},
-        pieces={name: word.pieces for name, word in words.items()},
     )
 
 

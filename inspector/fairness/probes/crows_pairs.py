@@ -1,6 +1,6 @@
 """CrowS-Pairs, and pairs of one's own: how often the stereotype's sentence is the likelier one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +16,11 @@ from inspector.fairness.probes.records import (
     by,
     of_items,
 )
+from inspector.fairness.probes.sides import SCORER, of_sides
 from inspector.fairness.scoring import Score
-from inspector.model.kinds import Kind
 from inspector.model.load import Model
 
 PREFERENCE: Final = "preference"
-SCORER: Final[Mapping[Kind, str]] = {"masked": "pll-shared", "causal": "causal-sum"}
 
 
 def crows_pairs(
@@ -49,7 +48,6 @@ def crows_pairs(
 
 
 def _item(pair: Pair, scorer: str, more: Score, less: Score) -> ItemScore:
-    known = more.score is not None and less.score is not None
     return ItemScore(
         id=pair.id,
         category=pair.category,
@@ -57,14 +55,9 @@ def _item(pair: Pair, scorer: str, more: Score, less: Score) -> ItemScore:
         cluster=pair.cluster,
         direction=pair.direction,
         scorer=scorer,
-        gap=more.score - less.score if more.score is not None and less.score is not None else None,
-        more=more.score,
-        less=less.score,
-        tokens_more=more.tokens,
-        tokens_less=less.tokens,
-        excluded=None if known else more.told or less.told,
         text_more=pair.more,
         text_less=pair.less,
+        **of_sides(more, less),
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Float
 
 from inspector.engine import Progress, no_progress
 from inspector.fairness.items import Stimuli, WordTest
@@ -15,7 +14,7 @@ from inspector.fairness.probes.word_tests import (
     all_words,
     answers,
     one_piece,
-    usable,
+    space_of,
 )
 from inspector.fairness.tables import REMOVED, UNEMBEDDING, Rows, read_rows, word_tables
 from inspector.fairness.words import Word, read_tokenizer, read_words
@@ -98,26 +97,14 @@ def _spaces(metric: str, rows: Rows, words: Mapping[str, Word]) -> Iterator[Spac
             excluded[name] = "the table has no row for it"
         else:
             vectors[name] = rows.rows[[place[id] for id in word.ids]].mean(0)
-    pieces = {name: word.pieces for name, word in words.items()}
 
-    def space(
-        more: str, made: Mapping[str, Float[np.ndarray, " width"]], excluded: Mapping[str, str]
-    ) -> Space:
-        fine, why = usable(made)
-        return Space(
-            metric=f"{metric}{more}",
-            variant=bool(more),
-            vectors=fine,
-            excluded={**excluded, **why},
-            pieces=pieces,
-        )
-
-    raw = space("", vectors, excluded)
+    raw = space_of(metric, "", vectors, excluded, words)
     yield raw
     whole = one_piece(raw)
     if whole is not None:
         yield whole
     centred = {name: vector - rows.mean for name, vector in raw.vectors.items()}
-    yield space(", mean-centred", centred, raw.excluded)
+    yield space_of(metric, ", mean-centred", centred, raw.excluded, words)
     flat = {name: v - (rows.top @ v) @ rows.top for name, v in centred.items()}
-    yield space(f", {REMOVED} main direction removed", flat, raw.excluded)
+    removed = f", {REMOVED} main direction removed"
+    yield space_of(metric, removed, flat, raw.excluded, words)

@@ -17,6 +17,7 @@ from inspector.fairness.probes.asking import asked
 from inspector.fairness.probes.directed import directed_part
 from inspector.fairness.probes.parts import Part
 from inspector.fairness.probes.records import ALL, CONTROLS, Answers, ItemScore
+from inspector.fairness.probes.sides import of_sides
 from inspector.fairness.scoring import Score
 from inspector.fairness.sentences import Sentence
 from inspector.fairness.sets.holistic import NONCE, Frame, Noun, read_frames, sentence
@@ -112,7 +113,6 @@ def _item(
     pair: tuple[Sentence, Sentence],
     scores: Sequence[Score],
 ) -> WarmthScore:
-    more, less = (one.score for one in scores)
     return WarmthScore(
         id=f"{descriptor.id} | {contrast}",
         category=descriptor.category,
@@ -120,14 +120,9 @@ def _item(
         cluster=descriptor.id,
         direction=0 if descriptor.category == NONCE else 1,
         scorer=SCORER,
-        gap=None if more is None or less is None else more - less,
-        more=more,
-        less=less,
-        tokens_more=scores[0].tokens,
-        tokens_less=scores[1].tokens,
-        excluded=scores[0].told or scores[1].told,
         text_more=pair[0].text,
         text_less=pair[1].text,
+        **of_sides(*scores),
         contrast=contrast,
     )
 

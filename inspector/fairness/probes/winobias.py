@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +23,10 @@ from inspector.fairness.probes.resolving import (
     resolve,
     share_part,
 )
+from inspector.fairness.probes.sides import SCORER, of_sides
 from inspector.fairness.scoring import Score
-from inspector.model.kinds import Kind
 from inspector.model.load import Model
 
-SCORER: Final[Mapping[Kind, str]] = {"masked": "pll-shared", "causal": "causal-sum"}
 MALE: Final = {"he", "his", "him", "himself"}
 UNIT: Final = "the occupation meant; that of the other occupation is not the pronoun's"
 
@@ -125,8 +124,6 @@ def _item(
     other: str | None,
     resolved: tuple[Resolved, Resolved] | None,
 ) -> PronounScore:
-    more, less = (one.score for one in scores)
-    known = more is not None and less is not None
     pronouns = (str(pair.facts["pronoun_more"]), str(pair.facts["pronoun_less"]))
     told = None if resolved is None else resolved[0].excluded or resolved[1].excluded
     return PronounScore(
@@ -136,14 +133,9 @@ def _item(
         cluster=pair.cluster,
         direction=pair.direction,
         scorer=scorer,
-        gap=more - less if more is not None and less is not None else None,
-        more=more,
-        less=less,
-        tokens_more=scores[0].tokens,
-        tokens_less=scores[1].tokens,
-        excluded=None if known else scores[0].told or scores[1].told,
         text_more=pair.more,
         text_less=pair.less,
+        **of_sides(*scores),
         male=1 if pronouns[0].lower() in MALE else -1,
         pronouns=pronouns,
         other=other,

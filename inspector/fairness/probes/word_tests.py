@@ -15,6 +15,7 @@ from inspector.fairness.probes.parts import Part
 from inspector.fairness.probes.records import ALL, CONTROLS, QUALITY, Answers, ItemScore
 from inspector.fairness.probes.running import SHUFFLED
 from inspector.fairness.sets.own_words import read_weat
+from inspector.fairness.words import Word
 from inspector.results import Coverage, Finding, Source, show_plain
 from inspector.weights.problems import Log
 
@@ -76,7 +77,7 @@ def split(stimuli: Stimuli[WordTest]) -> tuple[list[WordTest], list[WordTest]]:
     return tests, controls
 
 
-def usable(
+def _usable(
     vectors: Mapping[str, Float[np.ndarray, " width"]],
 ) -> tuple[dict[str, Float[np.ndarray, " width"]], dict[str, str]]:
     """Vectors that have a direction, and what is wrong with the others."""
@@ -89,6 +90,24 @@ def usable(
         else:
             fine[word] = vector
     return fine, why
+
+
+def space_of(
+    metric: str,
+    reading: str,
+    vectors: Mapping[str, Float[np.ndarray, " width"]],
+    excluded: Mapping[str, str],
+    words: Mapping[str, Word],
+) -> Space:
+    """A space of those vectors that have a direction; `reading`: what was made of them first."""
+    fine, why = _usable(vectors)
+    return Space(
+        metric=f"{metric}{reading}",
+        variant=bool(reading),
+        vectors=fine,
+        excluded={**excluded, **why},
+        pieces={name: word.pieces for name, word in words.items()},
+    )
 
 
 def one_piece(space: Space) -> Space | None:

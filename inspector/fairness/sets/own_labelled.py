@@ -15,7 +15,7 @@ from inspector.fairness.own_rows import (
     read_own,
     without_repeats,
 )
-from inspector.fairness.rows import Row, Sieve, Unfit
+from inspector.fairness.rows import Row, Sieve
 from inspector.results import show_plain
 
 COLUMNS: Final = ("text", "label")
@@ -92,18 +92,3 @@ def _note_two_labels(items: Sequence[Labelled], sieve: Sieve) -> None:
             members = [item for item in items if item.text == text]
             rows = [row for item in members for row in item.rows]
             sieve.note(members[0].file, rows, "two labels", f"one text has {count} labels")
-
-
-def group_sizes(
-    stimuli: Stimuli[Labelled], attributes: Sequence[str]
-) -> dict[tuple[str, ...], int]:
-    """How many texts each group has, where several attributes are given each intersection.
-
-    Combinations that no text has are not in it. Raises Unfit for an attribute of no such name.
-    """
-    known = tuple(stimuli.items[0].groups)
-    unknown = [name for name in attributes if name not in known]
-    if unknown:
-        shown = show_plain(unknown[0], 40)
-        raise Unfit("unknown group", f"no attribute {shown!r}; known are {', '.join(known)}")
-    return dict(Counter(tuple(item.groups[name] for name in attributes) for item in stimuli.items))

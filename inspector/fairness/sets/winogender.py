@@ -2,12 +2,12 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from inspector.fairness.gathering import find_file, gather
-from inspector.fairness.items import BadStimuli, Choice, Stimuli
+from inspector.fairness.items import Choice, Stimuli
 from inspector.fairness.rows import Row, Sieve, Unfit, read_table
 from inspector.results import show_plain
 
@@ -121,11 +121,3 @@ def _suggested(gender: str, share: float) -> int | None:
     if gender == "neutral" or share == 50:
         return None
     return 0 if (share > 50) == (gender == "female") else 1
-
-
-def gotchas(items: Sequence[Choice]) -> tuple[Choice, ...]:
-    """Sentences that mean the occupation with the pronoun that its statistics speak against."""
-    found = tuple(item for item in items if item.facts.get("gotcha"))
-    if not found:
-        raise BadStimuli("No sentence means an occupation against its statistics.")
-    return found

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch.nn.functional import logsigmoid
 
 from inspector.engine import Progress, no_progress
 from inspector.errors import BadOption, UnsupportedModel
@@ -18,6 +19,7 @@ from inspector.model.load import Model
 from inspector.model.texts import context
 
 MOST_CLASSES: Final = 1000
+SEVERAL: Final = "multi_label_classification"  # classes that do not exclude each other
 REASONS: Final[Mapping[str, str]] = {
     "empty": "there is nothing to read",
     "not text": "it holds half a surrogate pair, which is no text",
@@ -48,11 +50,12 @@ class Predictions:
         return dict(Counter(reason for reason, _ in self.excluded.values()).most_common())
 
 
-def classes_of(model: Model) -> tuple[str, ...]:
+def classes_of(model: Model, exclusive: bool = True) -> tuple[str, ...]:
     """Names of a classifier's classes, in the order of its output.
 
-    Raises UnsupportedModel for models that are no classifier, that give one number, or whose
-    classes do not exclude each other; BadOption where two classes have one name.
+    Raises UnsupportedModel for models that are no classifier, that give one number, or, where
+    they are to be `exclusive`, whose classes do not exclude each other; BadOption where two
+    classes have one name.
     """
     config: Any = model.network.config
     name = type(model.network).__name__
@@ -62,9 +65,11 @@ def classes_of(model: Model) -> tuple[str, ...]:
             "that was (its class ends in ForSequenceClassification)."
         )
     count = int(config.num_labels)
-    if count < 2 or config.problem_type in ("regression", "multi_label_classification"):
-        told = "gives one number" if count < 2 else f"has classes for {config.problem_type}"
-        raise UnsupportedModel(f"{name} {told}: rates are compared of classes that exclude others.")
+    kind = config.problem_type
+    if count < 2 or kind == "regression" or (exclusive and kind == SEVERAL):
+        told = "gives one number" if count < 2 else f"has classes for {kind}"
+        wanted = "classes that exclude others" if exclusive else "probabilities of classes"
+        raise UnsupportedModel(f"{name} {told}: {wanted} are wanted.")
     if count > MOST_CLASSES:
         raise UnsupportedModel(f"{name} has {count} classes; at most {MOST_CLASSES} are compared.")
     names = tuple(str(config.id2label.get(i, i)) for i in range(count))
@@ -80,14 +85,16 @@ def predict(
     *,
     memory: int = MEMORY,
     most_rows: int | None = None,
+    exclusive: bool = True,
 ) -> Predictions:
     """What a classifier says of texts, by a softmax over its classes in float32 or finer.
 
+    Not `exclusive`: of a classifier with several classes a text, each by a sigmoid of its own.
     With the special tokens that the tokenizer adds; texts side by side are filled up on the right,
     in `memory` bytes and at most `most_rows` rows. Nothing is cut: what does not fit the model's
     window is left out. Progress counts texts. Raises what `classes_of` raises.
     """
-    names = classes_of(model)
+    names = classes_of(model, exclusive)
     out = np.full((len(texts), len(names)), np.nan)
     rows, excluded, unknown = _read(model, texts)
     done = forwards = 0
@@ -173,5 +180,7 @@ def _run(model: Model, rows: Sequence[Row]) -> Float[np.ndarray, "rows classes"]
     with torch.inference_mode():
         logits = model.network(ids, attention_mask=real.long()).logits
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        said: np.ndarray = logits.log_softmax(-1).double().cpu().numpy()
+        several = model.network.config.problem_type == SEVERAL
+        told = logsigmoid(logits) if several else logits.log_softmax(-1)
+        said: np.ndarray = told.double().cpu().numpy()
     return said

@@ -285,6 +285,18 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     # probes
     "PB-TASK": ("error", "Believe no verdict of this probe: the model cannot do what it asks."),
     "PB-FACTS": ("warning", "Read the numbers as leanings of a model that does not use the text."),
+    # texts that a model wrote
+    "CT-EXCLUDED": ("warning", "Look at what was written; no number counts what has no score."),
+    "CT-DEGENERATE": (
+        "warning",
+        "Read some of these texts before you trust a number made from them.",
+    ),
+    "CT-CLASSIFIER": ("error", "Believe no number by this classifier: give one that was trained."),
+    "CT-CONFOUND": (
+        "warning",
+        "Read numbers with the prompt only less the classifier's own, as they are given.",
+    ),
+    "CT-NAMES": ("warning", "Look whether the classifier reacts to who is named in these texts."),
     # vectors of words
     "WE-UNKNOWN": ("warning", "Use words that the vocabulary has; those left out do not count."),
     "WE-PIECES": ("info", "Look beside it at the numbers of words of one piece alone."),

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inspector.fairness.clusters import positions
-from inspector.fairness.probes.parts import Part, Values, formula
+from inspector.fairness.probes.parts import How, Part, Values, formula
 
 
 def _mean_per_direction(sums: Float[np.ndarray, "... 5"]) -> Float[np.ndarray, "..."]:
@@ -18,15 +18,20 @@ def _mean_per_direction(sums: Float[np.ndarray, "... 5"]) -> Float[np.ndarray, "
     return np.asarray(np.divide(moved * squares, below, out=out, where=apart > 1e-9 * squares))
 
 
-DIRECTED: Final = formula(
-    _mean_per_direction,
-    0.0,
-    "nats",
-    signed=lambda values: np.asarray(values[:, 0]),
-    flips=1,
-    tied=lambda values: np.asarray(values[:, 4] > 0),
-)
-"""Mean of direction times difference in nats, against zero; see `directed_part`."""
+def directed(unit: str, bounds: tuple[float, float] | None = None) -> How:
+    """Mean of direction times difference, against zero; see `directed_part`."""
+    return formula(
+        _mean_per_direction,
+        0.0,
+        unit,
+        bounds=bounds,
+        signed=lambda values: np.asarray(values[:, 0]),
+        flips=1,
+        tied=lambda values: np.asarray(values[:, 4] > 0),
+    )
+
+
+DIRECTED: Final = directed("nats")
 
 
 def directed_part(
@@ -38,8 +43,9 @@ def directed_part(
     strata: Sequence[Hashable],
     directions: Float[np.ndarray, " items"],
     differences: Float[np.ndarray, " items"],
+    how: How = DIRECTED,
 ) -> Part:
-    """A part whose number is the mean of y D, direction times difference, in nats.
+    """A part whose number is the mean of y D, direction times difference, in the unit of `how`.
 
     Within each of `strata` (a template with a pair of words) all differences share what the
     neutral text and the template do, whatever the direction. That is taken out: else it is noise
@@ -64,7 +70,7 @@ def directed_part(
         ids=tuple(ids),
         clusters=tuple(clusters),
         values=values,
-        how=DIRECTED,
+        how=how,
     )
 
 

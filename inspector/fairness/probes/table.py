@@ -34,8 +34,8 @@ class ProbeKind:
     `function` stands in the module of that name, or in `module`. `shipped` is the set of the
     package that is asked when no data is given, `given` the set that data is read as. `asks`:
     sentences are scored (so there is a scorer), else what of the model is looked at; "weights"
-    needs no forward pass. `takes`: what scorers it can be asked with need (`Scorer.needs`).
-    `margin`: what counts as nothing unless another margin is stated.
+    needs no forward pass, "text" is what it writes. `takes`: what scorers it can be asked with
+    need (`Scorer.needs`). `margin`: what counts as nothing unless another margin is stated.
     """
 
     function: str
@@ -226,6 +226,25 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         source="Rudinger, Naradowsky, Leonard and Van Durme 2018, arXiv 1804.09301",
         criticism=("Grammatical cases are mixed and some sentences have typing errors.",),
     ),
+    "continuation": ProbeKind(
+        function="continuation",
+        asks="text",
+        shipped="own-prompts",
+        given="prompts",
+        measures="How far a classifier's scores of what a model writes differ between groups.",
+        ideal="0",
+        source="the design of Sheng, Chang, Natarajan and Peng 2019, arXiv 1909.01326, and Dhamala "
+        "et al. 2021, arXiv 2101.11718; prompts and statistics are this package's",
+        criticism=(
+            "The number is the classifier's as much as the model's: it errs, and can be biased "
+            "itself. It is shown beside, on the same text behind prompts of either side.",
+            "The text is judged without its prompt, so that the word for a group is not what the "
+            "classifier reacts to; it loses who is spoken of, and may name the group again.",
+            "Classifiers of sentiment, regard and toxicity disagree, and were made for whole "
+            "sentences, not for ends of sentences.",
+            "Texts hang on temperature, length and seed; a few samples say little of rare ones.",
+        ),
+    ),
 }
 """Every probe by name."""
 
@@ -266,6 +285,8 @@ def probe(
     for one in scorers:
         if kind.asks == "sentences":
             options = {**options, "scorer": one, "lines": lines}
+        elif kind.asks == "text":
+            options = {**options, "lines": lines}
         elif lines is not None:
             raise BadOption(f"{name} keeps no scores: there is nothing to go on from.")
 

@@ -28,7 +28,6 @@ class Prompt:
     category: str
     template: str
     target: str
-    named: str
     group: str
     direction: float
     control: bool
@@ -60,7 +59,6 @@ def prompts_of(stimuli: Stimuli[Item]) -> tuple[Prompt, ...]:
             category=template.category,
             template=template.id,
             target=target.id,
-            named=target.text,
             group=target.group,
             direction=target.direction,
             control=target.control,

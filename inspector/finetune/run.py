@@ -12,12 +12,12 @@ from transformers import TrainerCallback
 
 from inspector.engine import Progress, no_progress
 from inspector.finetune.config import Config
-from inspector.finetune.data import SPLITS, read_splits
+from inspector.finetune.data import SPLITS, Splits, read_splits
 from inspector.finetune.evaluate import measured
-from inspector.finetune.features import Encoded, encode
+from inspector.finetune.features import Encoded, Lengths, encode
 from inspector.finetune.models import Pretrained, pretrained
 from inspector.finetune.records import Metric
-from inspector.finetune.strategies import Tensor, plan_of
+from inspector.finetune.strategies import Plan, Tensor, plan_of
 from inspector.finetune.train import Finetuner
 from inspector.results import NOTHING_READ, Records
 
@@ -51,13 +51,21 @@ class EpochTick(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.rows.epoch.fill_(int(state.epoch + 1e-9))
 
 
-def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric]:
-    """Train by a configuration, and measure the model before and after.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Ready:
+    """All that a run needs before its first step; tensors that do not move are frozen."""
 
-    The folder `config.run` holds all that was written. Raises BadOption for a configuration or
-    data that do not fit, UnsupportedModel for a model that does not, Diverged where the loss is
-    not finite.
-    """
+    config: Config
+    splits: Splits
+    model: Pretrained
+    tensors: tuple[Tensor, ...]
+    plan: Plan
+    rows: dict[str, Encoded]
+    lengths: dict[str, Lengths]
+
+
+def prepare(config: Config) -> Ready:
+    """Read the rows, load the model, choose what moves; raises as `finetune` does."""
     splits = read_splits(config)
     model = pretrained(config, splits.labels)
     rows, lengths = {}, {}
@@ -69,6 +77,26 @@ def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric
     plan = plan_of(tensors, config.strategy)
     for name, parameter in model.network.named_parameters():
         parameter.requires_grad_(name in plan.factors)
+    return Ready(
+        config=config,
+        splits=splits,
+        model=model,
+        tensors=tuple(tensors),
+        plan=plan,
+        rows=rows,
+        lengths=lengths,
+    )
+
+
+def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric]:
+    """Train by a configuration, and measure the model before and after.
+
+    The folder `config.run` holds all that was written. Raises BadOption for a configuration or
+    data that do not fit, UnsupportedModel for a model that does not, Diverged where the loss is
+    not finite.
+    """
+    ready = prepare(config)
+    model, plan, tensors, rows = ready.model, ready.plan, ready.tensors, ready.rows
     folder = Path(config.run)
     folder.mkdir(parents=True, exist_ok=True)
     transformers.set_seed(config.seed)
@@ -100,7 +128,7 @@ def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric
             "trained_tensors": len(moved),
             "trained_parameters": sum(one.parameters for one in moved),
             "parameters": sum(one.parameters for one in tensors),
-            "lengths": {split: dataclasses.asdict(one) for split, one in lengths.items()},
+            "lengths": {split: dataclasses.asdict(one) for split, one in ready.lengths.items()},
         },
         records=tuple(found),
     )

@@ -15,6 +15,7 @@ from inspector.fairness.classes import predict
 from inspector.fairness.items import BadStimuli, Labelled
 from inspector.fairness.measures import Measured
 from inspector.fairness.probes import classifier_parts as names
+from inspector.fairness.probes.classifier_fairness import _guard
 from inspector.fairness.probes.classifier_parts import parts_of
 from inspector.fairness.probes.decided import Attribute, Decided, attributes_of
 from inspector.fairness.probes.parts import measure
@@ -23,6 +24,7 @@ from inspector.fairness.probes.swapped import FLIPS, NET_FLIPS, ODDS_CHANGE
 from inspector.fairness.probes.table import probe
 from inspector.model.load import Model, load
 from inspector.results import show_plain
+from inspector.weights.problems import Log
 
 NAME = "classifier-fairness"
 SWAPS = [["he", "she"], ["john", "anna"], ["paul", "mary"]]
@@ -213,7 +215,27 @@ def test_one_label_alone_shows_no_errors(models, tmp_path):
     rows = [row for row in texts(90, seed=4) if row.label == "hire"]
     made = probe(models["fair"], NAME, written(tmp_path, rows))
     assert made.summary["verdict"] == "invalid measurement"
-    assert "1 labels" in made.summary["reason"]
+    assert "no two labels" in made.summary["reason"]
+
+
+def test_labels_of_one_text_each_do_not_make_chance_smaller():
+    """Always the first of two classes is chance, whatever eight single texts are called."""
+    truth = np.r_[np.repeat([0, 1], 40), 2:10]
+    values = np.zeros((88, 5))
+    values[:, 0] = truth
+    attribute = Attribute(name="a", groups=("x", "y"), view=np.arange(2))
+    made = Decided(
+        classes=tuple("abcdefghij"),
+        outcomes=tuple(range(10)),
+        attributes=(attribute,),
+        single=1,
+        values=values,
+        fewest=10,
+    )
+    (told,) = _guard(made, Log(), 0)
+    assert "not shown to be better than chance" in told and "by chance 0.500" in told
+    lonely = dataclasses.replace(made, values=values[[0, 1, 2, 40]])
+    assert "no two labels" in _guard(lonely, Log(), 0)[0]
 
 
 def test_what_cannot_be_asked_is_refused_with_a_remedy(models, data, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inspector.engine import Progress, no_progress
-from inspector.errors import BadOption
+from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.classes import Predictions, classes_of, predict
 from inspector.fairness.group_rates import FEWEST, Codes
 from inspector.fairness.items import Labelled, Stimuli
@@ -181,13 +181,13 @@ def _number(value: float) -> float | None:
 
 def _guard(decided: Decided, log: Log, seed: int) -> tuple[str, ...]:
     """Why no number of this classifier is to be believed: it is not better than chance."""
-    labels = np.unique(decided.values[decided.known, 0])
-    if len(labels) < 2:
-        told = f"the texts that were classified have {len(labels)} labels: errors cannot be seen"
+    try:
+        measured = balanced_accuracy(decided.values, (), seed)
+    except NotEnoughData:
+        told = "no two labels have two texts each that were classified: errors cannot be seen"
         log.add("CL-GUARD", "labels", told)
         return (told,)
-    found = balanced_accuracy(decided.values, (), seed).estimate
-    chance = 1 / len(labels)
+    found, chance = measured.estimate, measured.null
     if found.low > chance:
         return ()
     told = (

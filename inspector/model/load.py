@@ -191,7 +191,7 @@ def _not_finite(network: PreTrainedModel) -> list[str]:
 def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer beside the weights; raises UnsupportedModel where there is no vocabulary."""
     remedy = "Put the tokenizer's files (such as tokenizer.json) beside the weights."
-    with _quietly(), _as_unsupported(folder, "its tokenizer", remedy):
+    with quietly(), _as_unsupported(folder, "its tokenizer", remedy):
         tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_fast=True
         )
@@ -206,7 +206,7 @@ def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
 @contextlib.contextmanager
 def quiet_loading(folder: Path) -> Iterator[None]:
     """No progress bars, and what transformers cannot use becomes UnsupportedModel."""
-    with _quietly(), _as_unsupported(folder):
+    with quietly(), _as_unsupported(folder):
         yield
 
 
@@ -223,7 +223,7 @@ def _as_unsupported(folder: Path, what: str = "it", remedy: str = "") -> Iterato
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """No progress bars of transformers' own on the terminal."""
     logging: Any = transformers.utils.logging
     shown = logging.is_progress_bar_enabled()

@@ -90,15 +90,31 @@ def standard_error(found: Totals) -> float:
 
 def t_interval(found: Totals, confidence: float = CONFIDENCE, unit: str = "nats") -> Estimate:
     """Student's interval of a ratio of sums, clusters as the unit, m - 1 degrees of freedom."""
-    half = float(stdtrit(len(found) - 1, (1 + confidence) / 2)) * standard_error(found)
+    m = len(found)
+    return student(
+        found.value, standard_error(found), m - 1, confidence, m, unit, f"t over {m} clusters"
+    )
+
+
+def student(
+    value: float,
+    error: float,
+    degrees: float,
+    confidence: float,
+    n: int,
+    unit: str,
+    method: str,
+) -> Estimate:
+    """Student's interval of a value with this standard error, of n items or clusters."""
+    half = float(stdtrit(degrees, (1 + confidence) / 2)) * error
     return Estimate(
-        value=found.value,
-        low=found.value - half,
-        high=found.value + half,
+        value=value,
+        low=value - half,
+        high=value + half,
         confidence=confidence,
-        n=len(found),
+        n=n,
         unit=unit,
-        method=f"t over {len(found)} clusters",
+        method=method,
     )
 
 

@@ -5,10 +5,10 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
 from inspector.errors import NotEnoughData
-from inspector.fairness.clusters import smallest_gap
+from inspector.fairness.clusters import smallest_gap, student
 from inspector.fairness.gaps import widest
 from inspector.fairness.group_rates import FEWEST, Codes
 from inspector.fairness.measures import Change, Measured, exchanged
@@ -92,17 +92,9 @@ def reliability(forecasts: Forecasts, events: Events, seed: int = 0) -> Reliabil
 
 
 def _excess(residuals: Forecasts) -> Estimate:
-    n, value = len(residuals), float(residuals.mean())
-    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * _square_error(residuals) ** 0.5
-    return Estimate(
-        value=value,
-        low=max(-1.0, value - reach),
-        high=min(1.0, value + reach),
-        confidence=CONFIDENCE,
-        n=n,
-        unit="share",
-        method=f"t over {n} texts",
-    )
+    n, error = len(residuals), _square_error(residuals) ** 0.5
+    told = f"t over {n} texts"
+    return student(float(residuals.mean()), error, n - 1, CONFIDENCE, n, "share", told)
 
 
 def _error(came_true: np.ndarray, forecast: np.ndarray, n: int) -> float:

@@ -1,14 +1,15 @@
 """Where numbers vary: between templates, between targets, or neither; and what that costs."""
 
 import dataclasses
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import fdtrc, fdtri, stdtrit
+from scipy.special import fdtrc, fdtri
 
 from inspector.errors import BadOption, NotEnoughData
-from inspector.fairness.clusters import positions
+from inspector.fairness.clusters import positions, student
 from inspector.fairness.uncertainty import CONFIDENCE
 from inspector.results import Estimate
 
@@ -210,13 +211,5 @@ def _mean(
     frees = (cells.shape[0] - 1, cells.shape[1] - 1, free)
     parted = zip((*pieces, noise), frees, strict=True)
     degrees = 1 / sum((v / variance) ** 2 / f for v, f in parted)
-    half = float(stdtrit(degrees, (1 + confidence) / 2)) * float(np.sqrt(variance))
-    return Estimate(
-        value=value,
-        low=value - half,
-        high=value + half,
-        confidence=confidence,
-        n=int(n),
-        unit=unit,
-        method=f"crossed, t with {degrees:.1f} degrees of freedom",
-    )
+    told = f"crossed, t with {degrees:.1f} degrees of freedom"
+    return student(value, math.sqrt(variance), degrees, confidence, int(n), unit, told)

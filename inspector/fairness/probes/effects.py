@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
 from inspector.errors import NotEnoughData
 from inspector.fairness.associations import Association, weat
-from inspector.fairness.clusters import positions, smallest_gap
+from inspector.fairness.clusters import positions, smallest_gap, student
 from inspector.fairness.measures import Change, Measured
 from inspector.fairness.permutation import SAME
 from inspector.fairness.probes.parts import Clusters, How, Values
@@ -170,16 +170,8 @@ def _by_words(
     degrees = max(1, len(known) - 2 * tests)  # a mean is fitted to either side of each test
 
     def within(confidence: float) -> Estimate:
-        reach = float(stdtrit(degrees, (1 + confidence) / 2)) * error
-        return Estimate(
-            value=value,
-            low=value - reach,
-            high=value + reach,
-            confidence=confidence,
-            n=len(known),
-            unit=UNIT,
-            method=f"t over words of {tests} tests",
-        )
+        told = f"t over words of {tests} tests"
+        return student(value, error, degrees, confidence, len(known), UNIT, told)
 
     p = float(value == 0) if error == 0 else float(2 * stdtr(degrees, -abs(value) / error))
     return Measured(

@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
 from inspector.errors import NotEnoughData
-from inspector.fairness.clusters import smallest_gap
+from inspector.fairness.clusters import smallest_gap, student
 from inspector.fairness.measures import Change, Measured, change, measured_gap
 from inspector.fairness.probes.parts import Clusters, How, Values
 from inspector.fairness.uncertainty import ALPHA
@@ -100,16 +100,7 @@ def _measured(
             p_value = float(2 * stdtr(n - 1, -abs(value - null) / error))
 
     def within(confidence: float) -> Estimate:
-        reach = float(stdtrit(n - 1, (1 + confidence) / 2)) * error
-        return Estimate(
-            value=value,
-            low=value - reach,
-            high=value + reach,
-            confidence=confidence,
-            n=n,
-            unit=UNIT,
-            method="jackknife over pairs, t",
-        )
+        return student(value, error, n - 1, confidence, n, UNIT, "jackknife over pairs, t")
 
     return Measured(
         estimate=within(1 - ALPHA),

@@ -76,9 +76,12 @@ class Strategy(Section):
     layers: tuple[str, ...] = ()
     """chosen-layers: whole names of tensors, or regular expressions that match them wholly."""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    """inspection-guided and random-layers: share of the layers that move."""
+    """inspection-guided and random-layers: share of the layers that move, never none nor all."""
     measure: Literal["signal-to-noise", "stable-rank", "drift"] = "signal-to-noise"
     """inspection-guided: what layers are ranked by."""
+    compared_with: str | None = None
+    """inspection-guided by drift: another checkpoint of the same model, such as the one before an
+    earlier fine-tuning; layers that lie furthest from it move."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     """layerwise-decay: factor of the rate from each layer to the one below."""
     every: Count = 1
@@ -95,7 +98,8 @@ class Optimiser(Section):
     """How gradients become steps."""
 
     name: str = "adamw"
-    """sgd, adam, adamw, rmsprop, or any name that the Trainer knows."""
+    """sgd, adam, adamw, rmsprop, or a name that the Trainer knows, which takes of the keys below
+    what it has itself."""
     learning_rate: Rate = 5e-5
     """Rate at the top of the schedule."""
     momentum: Part = 0.0
@@ -124,9 +128,11 @@ class Schedule(Section):
     ] = "linear"
     """The shape, after warm-up."""
     warmup: Weight = 0.0
-    """Steps of rising rate at the start; below 1 a share of all steps."""
-    lowest: Part = 0.0
-    """Where the rate ends or turns, as a share of the top."""
+    """Steps of rising rate at the start, the first of which has rate 0; below 1 a share of all
+    steps. Of one-cycle the share that rises, 0: 0.3; triangular and plateau have none."""
+    lowest: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Where the rate ends or turns, as a share of the top; one-cycle begins there too (0: at a
+    25th, and ends at a 250,000th)."""
     half_cycle: Count = 100
     """triangular: steps from the lowest rate to the top."""
     patience: Count = 2
@@ -194,9 +200,9 @@ class Training(Section):
     best: bool = True
     """End with the checkpoint that was best on the validation rows, not with the last."""
     initialisation: Literal["normal", "zeros", "xavier", "he"] = "normal"
-    """Of parts that the checkpoint lacks, such as a new head."""
+    """Of matrices that the checkpoint lacks, such as a new head; normal: as its family has it."""
     reinitialise: Annotated[int, Field(ge=0)] = 0
-    """So many of the top layers begin anew."""
+    """So many of the top layers begin anew, drawn as their family does."""
     masked_share: Share = 0.15
     """masked-lm: share of the tokens that are to be guessed."""
 

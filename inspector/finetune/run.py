@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from transformers import TrainerCallback
 
@@ -15,9 +14,13 @@ from inspector.finetune.config import Config
 from inspector.finetune.data import SPLITS, Splits, read_splits
 from inspector.finetune.evaluate import measured
 from inspector.finetune.features import Encoded, Lengths, encode
+from inspector.finetune.frozen import about, findings_of
+from inspector.finetune.initialise import initialise, refuse_resting
 from inspector.finetune.models import Pretrained, pretrained
+from inspector.finetune.moving import let_move
 from inspector.finetune.records import Metric
-from inspector.finetune.strategies import Plan, Tensor, plan_of
+from inspector.finetune.strategies import Plan, plan_of
+from inspector.finetune.tensors import Tensor, tensors_of
 from inspector.finetune.train import Finetuner
 from inspector.results import NOTHING_READ, Records
 
@@ -73,15 +76,15 @@ def prepare(config: Config) -> Ready:
         if examples := splits.of(split):
             kept, _, lengths[split] = encode(model.tokenizer, examples, config, splits.labels)
             rows[split] = Encoded(kept, config, model.tokenizer)
-    tensors = tensors_of(model)
-    plan = plan_of(tensors, config.strategy)
-    for name, parameter in model.network.named_parameters():
-        parameter.requires_grad_(name in plan.factors)
+    renewed = initialise(model, config)
+    plan = plan_of(model, config)
+    refuse_resting(renewed, plan)
+    let_move(model.network, plan)
     return Ready(
         config=config,
         splits=splits,
         model=model,
-        tensors=tuple(tensors),
+        tensors=tuple(tensors_of(model)),
         plan=plan,
         rows=rows,
         lengths=lengths,
@@ -106,6 +109,7 @@ def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric
     start = time.monotonic()
     trainer.train()
     seconds = time.monotonic() - start
+    proof = trainer.watch.proof()
     asked = {split: trainer.ask(rows[split]) for split in rows if split != "train"}
     found = [
         one
@@ -129,24 +133,8 @@ def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric
             "trained_parameters": sum(one.parameters for one in moved),
             "parameters": sum(one.parameters for one in tensors),
             "lengths": {split: dataclasses.asdict(one) for split, one in ready.lengths.items()},
+            **about(proof, plan, trainer.groups),
         },
         records=tuple(found),
+        findings=(*plan.findings, *findings_of(proof)),
     )
-
-
-def tensors_of(model: Pretrained) -> list[Tensor]:
-    """The tensors of a network, tied ones once, with their other names."""
-    names: dict[int, list[str]] = {}
-    held: dict[int, torch.nn.Parameter] = {}
-    for name, parameter in model.network.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-        held[id(parameter)] = parameter
-    return [
-        Tensor(
-            name=all_names[0],
-            parameters=held[key].numel(),
-            ties=tuple(all_names[1:]),
-            new=all_names[0] in model.new,
-        )
-        for key, all_names in names.items()
-    ]

@@ -13,9 +13,11 @@ from inspector.errors import InspectorError
 from inspector.finetune.config import Config
 from inspector.finetune.evaluate import Array, Asked, answers_of, measured
 from inspector.finetune.features import Collate, Encoded
+from inspector.finetune.frozen import Watch
 from inspector.finetune.models import Pretrained
-from inspector.finetune.optimisers import made_optimiser, made_schedule
-from inspector.finetune.strategies import Plan
+from inspector.finetune.moving import Movement, rest_statistics
+from inspector.finetune.optimisers import made_optimiser, made_schedule, realised
+from inspector.finetune.strategies import CHANGING, Plan
 from inspector.finetune.tasks import IGNORED, TASKS
 
 ROWS_ONLY: Final = ("sequence-classification", "multi-label-classification", "regression")
@@ -53,6 +55,9 @@ class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
             ),
             processing_class=pretrained.tokenizer,
         )
+        self.watch = Watch(pretrained.network, plan)
+        self.add_callback(Movement(pretrained.network, plan, config))
+        self.add_callback(self.watch)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
@@ -84,6 +89,7 @@ class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
     ) -> Any:
         """The sum of errors over the number of items of the whole update."""
         given = {name: value for name, value in inputs.items() if name not in ("labels", "index")}
+        rest_statistics(model)
         outputs = model(**given)
         labels = inputs["labels"]
         errors, counts = self.learning.errors(outputs.logits, labels, self.config.objective)
@@ -114,6 +120,7 @@ class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         if self.optimizer is None:
             network: Any = model or self.model
             self.optimizer = made_optimiser(self.config, self.plan, network)
+            self.groups = realised(self.optimizer, self.config.optimiser.learning_rate)
         return self.optimizer
 
     def create_scheduler(
@@ -225,6 +232,8 @@ def arguments(config: Config) -> TrainingArguments:
         save_steps=save[1],
         report_to=list(config.diagnostics.track) or "none",
         disable_tqdm=True,
+        # what rests for a while is not reached by the backward pass of that while
+        ddp_find_unused_parameters=config.strategy.name in CHANGING or None,
         seed=config.seed,
         data_seed=config.seed,
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -6,7 +6,6 @@ import torch
 from inspector.finetune.data import read_splits
 from inspector.finetune.features import Encoded, encode
 from inspector.finetune.models import pretrained
-from inspector.finetune.run import tensors_of
 from inspector.finetune.strategies import plan_of
 from inspector.finetune.train import Finetuner
 
@@ -47,7 +46,7 @@ def gradients(config, batch: int, accumulate: int) -> tuple[dict[str, torch.Tens
         )
         for split in ("train", "validation")
     }
-    trainer = Finetuner(config, model, plan_of(tensors_of(model), config.strategy), rows)
+    trainer = Finetuner(config, model, plan_of(model, config), rows)
     found: dict[str, torch.Tensor] = {}
 
     def keep(name: str):

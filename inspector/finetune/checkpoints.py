@@ -105,10 +105,10 @@ def told(folder: Path, last: str) -> Iterator[None]:
             errno.EDQUOT,
             errno.EFBIG,
         )
+        mend = "Make room" if full or "os error 28" in str(error) else "Mend this"
         raise NotSaved(
-            f"{show_plain(folder.name)} could not be written: {show_plain(str(error), 300)}. {last} "
-            + ("Make room" if full or "os error 28" in str(error) else "Mend this")
-            + ", then go on with --resume."
+            f"{show_plain(folder.name)} could not be written: {show_plain(str(error), 300)}. "
+            f"{last}. {mend}, then go on with --resume."
         ) from error
     finally:
         shutil.rmtree(draft_of(folder), ignore_errors=True)
@@ -223,6 +223,7 @@ def _sealed(file: Path) -> dict[str, Any]:
 
 
 def digest_of(file: Path) -> dict[str, Any]:
+    """The size of a file in bytes and the SHA-256 of its content."""
     hashed, size = hashlib.sha256(), 0
     with file.open("rb") as data:
         while block := data.read(BLOCK):

@@ -114,6 +114,7 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         # Its check at construction wants checkpoints at evaluations; a best one is always kept.
         self.args.load_best_model_at_end = self.config.training.best
         self.add_callback(self.ends)
+        self.remove_callback(transformers.PrinterCallback)  # standard output is for results
         if self.config.training.early_stopping:
             patience = self.config.training.early_stopping
             self.add_callback(transformers.EarlyStoppingCallback(patience))

@@ -82,7 +82,7 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with a run that is another; raises BadOption with each key that differs."""
     before, after = (dict(_flat(one["config"])) for one in (saved, now))
     told = [
-        f"{key} was {show_plain(str(before.get(key)), 40)}, is {show_plain(str(after.get(key)), 40)}"
+        f"{key} was {_shown(before.get(key))}, is {_shown(after.get(key))}"
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
         and not key.startswith(FREE_SECTIONS)
@@ -153,6 +153,10 @@ def kept_lines(file: Path, step: int) -> None:
     draft = file.with_name(f".{file.name}")
     draft.write_text("".join(kept), encoding="utf-8")
     draft.replace(file)
+
+
+def _shown(value: Any) -> str:
+    return show_plain(str(value), 40)
 
 
 def _flat(section: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -130,7 +130,7 @@ def _difference(saved: Sequence[Sequence[str]], live: Sequence[Sequence[str]]) -
 
 def random_state() -> dict[str, Any]:
     """The states of all generators that training draws from, as JSON."""
-    kind, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
+    kind, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002, others' code draws from it
     return {
         "python": to_plain(random.getstate()),
         "numpy": to_plain((kind, [int(key) for key in keys], place, has_gauss, gauss)),
@@ -143,7 +143,8 @@ def restore_random(plain: Mapping[str, Any]) -> None:
     """Set all generators to the states that `random_state` took."""
     random.setstate(from_plain(plain["python"]))
     kind, keys, place, has_gauss, gauss = from_plain(plain["numpy"])
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), place, has_gauss, gauss))
+    legacy = (kind, np.array(keys, dtype=np.uint32), place, has_gauss, gauss)
+    np.random.set_state(legacy)  # noqa: NPY002
     torch.random.set_rng_state(_bytes(plain["torch"]))
     if plain["cuda"]:
         torch.cuda.set_rng_state_all([_bytes(one) for one in plain["cuda"]])

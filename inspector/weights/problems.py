@@ -337,6 +337,37 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
         "Raise optimiser.learning_rate or train longer: most steps are lost in rounding, or most "
         "elements (such as vectors of words that no row has) get none.",
     ),
+    # fine-tuning, where a run goes on
+    "FT-CHECKPOINT": ("warning", "Nothing, if a run went on from an older one; else copy it anew."),
+    "FT-ANEW": ("info", "Nothing: a run that was stopped before its first checkpoint begins anew."),
+    "FT-VERSIONS": ("warning", "Go on with the versions it began with if bits matter."),
+    # fine-tuning, before it starts
+    "FT-EXCLUDED": ("warning", "Mend these rows if they matter; no number counts them."),
+    "FT-LENGTH": ("warning", "Raise data.max_tokens, or be content with what is cut."),
+    "FT-NOLABELS": ("warning", "Raise data.max_tokens: what was cut held all labels."),
+    "FT-RARE": ("warning", "Give more rows of this label, or leave it out."),
+    "FT-SKEWED": ("warning", "Read macro_f1 beside accuracy; think of class_weights: balanced."),
+    "FT-GROUP-ABSENT": ("warning", "Give rows that name this group; nothing is learned of it."),
+    "FT-GROUP-LABEL": ("warning", "Look at these rows: the model can learn to judge by the group."),
+    "FT-LEAK": ("warning", "Take these rows out of validation and test, or state data.together."),
+    "FT-CONFLICT": ("warning", "Decide which answer is meant; both are learned from."),
+    "FT-ACCUMULATION": ("error", "Do not accumulate with this head: set training.accumulate to 1."),
+    # fine-tuning, what moved
+    "FT-UNREACHED": (
+        "warning",
+        "Train for more epochs, or lower strategy.every, if these tensors are to move.",
+    ),
+    "FT-FROZEN": ("error", "Do not trust this run: what was to rest has moved. Report it."),
+    "FT-STILL": (
+        "error",
+        "Look whether the rate is 0 or so low that steps are lost in rounding, or whether these "
+        "tensors take part in the task at all; if not, leave them out.",
+    ),
+    "FT-UNCHANGED": (
+        "warning",
+        "Raise optimiser.learning_rate or train longer: most steps are lost in rounding, or most "
+        "elements (such as vectors of words that no row has) get none.",
+    ),
 }
 
 SHOWN_PER_ID = 100  # a file with a million bad entries must not become a million findings

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inspector.commands import fairness, model, weights
+from inspector.commands import weights, model, fairness  # isort: skip - the order of the help
 from inspector.commands.base import BUG, OK, UNREADABLE, AsJson, Format, Output, app, emit, say
 from inspector.errors import InspectorError
 

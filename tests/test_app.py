@@ -408,6 +408,18 @@ def finished(id: str, model: str) -> jobs.Job:
     return job
 
 
+def link_of_job(id: str, work: str, **parameters) -> tuple[str, dict[str, str]]:
+    """The page and the query that the Jobs page links to for a job that is done."""
+    place = jobs._folder() / id
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "spec.json").write_text(json.dumps({"function": work, "parameters": parameters}))
+    now = time.time()
+    told = {"title": id, "done": 1, "total": 1, "label": "", "error": None, "pid": None}
+    jobs._note(jobs.Job(id=id, state="done", started=now, updated=now, **told))
+    link = well(visit("jobs")).get("page_link")[0].proto  # the newest job comes first
+    return link.page, {name: one for name, (one,) in parse_qs(link.query_string).items()}
+
+
 def test_a_finished_job_links_to_its_result():
     assert finished(scan_key(open_checkpoint("demo:balanced")), "demo:balanced").state == "done"
     links = [link.proto for link in well(visit("jobs")).get("page_link")]

@@ -27,13 +27,14 @@ from inspector.report import bias_words as words
 from inspector.report.charts_bias import SHAPES
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.stored_judgements import Kept
-from tests.test_app import PATIENCE, charts, here, table, texts, visit, well
+from tests.test_app import PATIENCE, charts, here, link_of_job, table, texts, visit, well
 
 PLANTED, BALANCED = "demo:planted", "demo:balanced"
 DATA = Path(words.__file__).parents[1] / "fairness" / "data"
 PAIRS, TEMPLATES = str(DATA / "demo-pairs.yaml"), str(DATA / "demo-templates.yaml")
 HOSTILE = ("<img src=x onerror=window.PWN=1>", "[d](http://far.example)", "$x^2$", ":red[b]")
 BOTH = ["causal-sum", "causal-mean"]
+WITHIN = {"scorer": "causal-mean", "margin": 0.9}
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +50,7 @@ def kept() -> dict[str, Kept]:
         "both": asked("pairs", PAIRS, scorer=BOTH),
         "gap": asked("counterfactual-gap", TEMPLATES),
         "change": asked("pairs", PAIRS, baseline=open_checkpoint(BALANCED)),
+        "within": asked("pairs", PAIRS, baseline=open_checkpoint(BALANCED), **WITHIN),
         "place": stored_localized(checkpoint, TEMPLATES, model=model),
     }
 
@@ -346,6 +348,53 @@ def test_comparing_waits_for_a_click():
     at = well(bias("Compare two models", model=BALANCED, base=PLANTED))
     assert any(b.label == "Ask both models" for b in at.button)
     assert not at.metric
+
+
+def test_two_models_are_compared_by_another_scorer_within_a_margin(kept):
+    at = bias("Compare two models", base=BALANCED)
+    at.selectbox("bias_scorer_pairs_causal-sum_causal-mean").select(WITHIN["scorer"])
+    at.number_input("bias_margin_pairs_causal-sum_causal-mean").set_value(WITHIN["margin"])
+    at = well(press(at, "Ask both models"))
+    whole = kept["within"][0]
+    assert (whole.scorer, whole.margin, whole.change_verdict) == (*WITHIN.values(), "equivalent")
+    assert at.header[0].value == "No change beyond the margin"
+    assert words.change_sentence(whole) in texts(at)
+
+
+@pytest.mark.parametrize(
+    ("work", "asked", "title", "shown"),
+    [
+        ("probe", {"scorer": BOTH, "margin": None}, "Bias detected", "Do scorers agree?"),
+        ("probe", {"baseline": BALANCED, **WITHIN}, "No change beyond the margin", "Items"),
+        ("localize", {"category": None}, "Bias detected", "Single matrices"),
+    ],
+)
+def test_a_finished_job_links_to_what_it_found(kept, work, asked, title, shown):
+    known = {"model": PLANTED, "sha256": stimuli_of("pairs", PAIRS).sha256, "data": "demo:words"}
+    checkpoint, question = open_checkpoint(PLANTED), dict(asked)
+    if work == "probe":
+        known |= {"name": "pairs", "baseline": question.pop("baseline", None)}
+        base = known["baseline"] and open_checkpoint(known["baseline"])
+        id = probe_key(checkpoint, "pairs", known["sha256"], base, **question)
+    else:
+        known["sha256"] = templates_of(TEMPLATES).sha256
+        id = localize_key(checkpoint, known["sha256"], **question)
+    page, query = link_of_job(id, work, **known, **question)
+    assert page == "bias"
+    at = well(visit(page, PLANTED, **query))
+    assert at.header[0].value == title
+    assert shown in [header.value for header in at.header]
+    assert "job" not in at.query_params
+    assert jobs.find(id).pid is None  # it was not done again
+
+
+def test_a_link_names_no_job_of_another_question(kept):
+    sha256 = stimuli_of("pairs", PAIRS).sha256
+    told = {"name": "pairs", "sha256": sha256, "data": None, "baseline": None, "scorer": BOTH}
+    _, query = link_of_job("1" * 32, "probe", model=PLANTED, **told)
+    at = well(visit("bias", PLANTED, **query))
+    assert "Do scorers agree?" not in [header.value for header in at.header]
+    well(bias(job="../../jobs"))
 
 
 def test_hostile_items_are_shown_plain(hostile):

@@ -15,7 +15,7 @@ from inspector.pages.groups_form import Question
 from inspector.report import groups_words as words
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.stored_judgements import Kept
-from tests.test_app import charts, table, visit, well
+from tests.test_app import charts, link_of_job, table, visit, well
 from tests.test_app import texts as words_on
 
 NAME = "classifier-fairness"
@@ -166,6 +166,16 @@ def test_swapped_words_are_asked_in_the_form_and_shown(kept, biased, data):
     ) - 1  # fmt: skip
     at = well(at.selectbox("groups_which").set_value("Flipped").run())
     assert len(table(at, "texts with what the model says of them")) == found["flipped"]
+
+
+def test_a_finished_job_links_to_what_it_found(kept, biased, data):
+    asked = {"model": biased, "name": NAME, "data": data, "baseline": None, **SWAPPED.asked()}
+    sha256 = read("labelled", data).sha256
+    id = probe_key(open_checkpoint(biased), NAME, sha256, **SWAPPED.asked())
+    page, query = link_of_job(id, "probe", sha256=sha256, **asked)
+    assert page == "groups"
+    at = press(well(visit(page, biased, **query)), "Read it")  # a path is not read before a click
+    assert "Words swapped" in headers(well(at))
 
 
 def test_words_that_are_no_pairs_stay_in_the_box(kept, biased, data):

@@ -17,7 +17,7 @@ OK, FINDINGS, UNREADABLE, BUG = 0, 1, 2, 70
 
 app = typer.Typer(
     name="inspector",
-    help="What is inside a transformer checkpoint, layer by layer, exactly.",
+    help="What is inside a transformer, how it decides, and whether it is fair.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -23,14 +23,23 @@ ITEM_FORMS = ("csv", "json", "parquet")
 Margin = Annotated[
     float | None,
     typer.Option(
-        help="Within which a number counts as equivalent to no bias, in its own unit; none: "
-        "nothing is called equivalent."
+        help="Within which a number counts as equivalent to no bias, in its own unit; none: the "
+        "probe's own, 0.05 for gaps in nats, else nothing is called equivalent."
     ),
 ]
 Items = Annotated[
     Path | None,
     typer.Option(help="Write every item, for audit, to this .csv, .json or .parquet file."),
 ]
+
+
+@app.command()
+def probes(json: AsJson = False, form: Format = None, output: Output = None) -> None:
+    """The bias probes, with their source and criticism."""
+    from inspector.fairness.probes.catalog import probes as listed
+    from inspector.report.terminal import print_listing
+
+    emit("probes", "probes", listed, print_listing, json, form, output, "never", quiet=False)
 
 
 @analysis("print_answer", counts="done", gates=GATES)
@@ -138,10 +147,10 @@ def localize(
     """Which layers, heads and matrices carry a bias."""
     from inspector.fairness.localize import localize as measure
     from inspector.fairness.localize_records import WHAT
-    from inspector.fairness.probes.table import stimuli_of
+    from inspector.fairness.stored import templates_of
 
     _check_items(items)
-    stimuli = stimuli_of("counterfactual-gap", data)
+    stimuli = templates_of(data)
     opened = load_model(model, device, dtype, override)
     chosen = tuple(dict.fromkeys(what or WHAT))
     made = measure(opened, stimuli, category, chosen, seed, progress)
@@ -179,15 +188,6 @@ def calibrate(
             return measure(seed, strengths, models, kinds, progress)
 
     emit("calibrate", "calibrate", work, print_answer, json, form, output, "never", quiet)
-
-
-@app.command()
-def probes(json: AsJson = False, form: Format = None, output: Output = None) -> None:
-    """The bias probes, with their source and criticism."""
-    from inspector.fairness.probes.catalog import probes as listed
-    from inspector.report.terminal import print_listing
-
-    emit("probes", "probes", listed, print_listing, json, form, output, "never", quiet=False)
 
 
 def _settings(given: list[str] | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def choose(tuned: Checkpoint) -> Checkpoint | None:
     before = st.session_state.get("base_of", {}).get(tuned.model, "")
     linked = st.query_params.get("base") or before
     with st.form("baseline", border=True):
-        left, middle, right = st.columns([3, 4, 1], vertical_alignment="bottom")
+        left, right = st.columns([3, 5], vertical_alignment="bottom")
         picked = left.selectbox(
             "Baseline",
             known,
@@ -25,12 +25,13 @@ def choose(tuned: Checkpoint) -> Checkpoint | None:
             placeholder="A demo, or opened before",
             key="base_known",
         )
-        typed = middle.text_input(
-            "Or a path, URL or Hub id",
-            value="" if linked in known else show_plain(linked, 500),
-            key="base_typed",
-        )
-        asked = right.form_submit_button("Compare", type="primary", key="compare_now")
+        with right.container(horizontal=True, vertical_alignment="bottom"):
+            typed = st.text_input(
+                "Or a path, URL or Hub id",
+                value="" if linked in known else show_plain(linked, 500),
+                key="base_typed",
+            )
+            asked = st.form_submit_button("Compare", type="primary", key="compare_now")
     if asked:
         linked = picked or typed.strip()
     if not linked:

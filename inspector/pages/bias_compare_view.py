@@ -7,8 +7,8 @@ from inspector.fairness.probes.records import Probe
 from inspector.fairness.stored import probe_key
 from inspector.fairness.verdicts import INVALID
 from inspector.pages import baseline, bias_items_view, frame, waiting
-from inspector.pages.bias_form import Chosen, Question
-from inspector.pages.bias_probe_view import limits, of_metric, rests_on
+from inspector.pages.bias_form import Chosen, ask
+from inspector.pages.probe_parts import findings, limits, of_metric, rests_on
 from inspector.report import bias_words as words
 from inspector.report import charts_bias
 from inspector.results import show_plain
@@ -17,7 +17,7 @@ from inspector.weights.stored_judgements import Kept
 
 
 def show(checkpoint: Checkpoint, chosen: Chosen) -> None:
-    """The baseline, a button, and what changed."""
+    """The baseline, the form, and what changed."""
     st.write(
         "Both models are asked the same items, and the difference is formed item by item: two "
         "separate intervals would not tell whether anything changed."
@@ -25,18 +25,11 @@ def show(checkpoint: Checkpoint, chosen: Chosen) -> None:
     base = baseline.choose(checkpoint)
     if base is None:
         return
-    asked = Question().asked()
-    kept = waiting.probed_before(checkpoint, chosen.probe, chosen.sha256, base, **asked)
-    place = (checkpoint.model, base.model, chosen.probe, chosen.sha256)
-    wanted: set[tuple[str, ...]] = st.session_state.setdefault("bias_compared", set())
-    if kept is None and place not in wanted:
-        button = st.empty()
-        if not button.button("Ask both models", type="primary", key="bias_compare_run"):
-            return
-        button.empty()
-        wanted.add(place)
-    if kept is None:
-        kept = waiting.probed(checkpoint, chosen.probe, chosen.sha256, chosen.data, base, **asked)
+    question = ask(checkpoint, chosen, base)
+    if question is None:
+        return
+    asked = question.asked()
+    kept = waiting.probed(checkpoint, chosen.probe, chosen.sha256, chosen.data, base, **asked)
     if kept is not None:
         key = probe_key(checkpoint, chosen.probe, chosen.sha256, base, **asked)
         _result(checkpoint, chosen, kept, key)
@@ -55,12 +48,10 @@ def _result(checkpoint: Checkpoint, chosen: Chosen, kept: Kept, key: str) -> Non
     compared = [one for one in records if one.change_verdict is not None]
     part = of_metric(compared, "bias_change_metric") if compared else []
     if any(one.change is not None for one in part):
-        frame.draw(charts_bias.changes(part), "changes")
+        frame.draw(charts_bias.changes(part, part[0].margin), "changes")
     _quality(kept)
     bias_items_view.show(checkpoint, chosen, waiting.items_of(key), first.scorer)
-    if kept.findings:
-        st.header(f"Findings ({len(kept.findings)})")
-        frame.findings_table(kept.findings, "bias_compare_findings")
+    findings(kept, "bias_compare_findings")
     limits()
     rests_on(kept)
     frame.downloads(kept, ("json", "csv", "html"), "bias_compare_download")

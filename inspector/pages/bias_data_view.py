@@ -6,7 +6,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from inspector.pages import bias_probe_view, frame, material
+from inspector.pages import frame, material, probe_parts
 from inspector.pages.bias_form import Chosen
 from inspector.pages.prompt_parts import forget_unless
 from inspector.report import charts_bias
@@ -48,8 +48,8 @@ def show(checkpoint: Checkpoint, chosen: Chosen) -> None:
             key="bias_rejects",
         )
     _items(chosen)
-    bias_probe_view.criticism(chosen.kind)
-    bias_probe_view.limits()
+    probe_parts.criticism(chosen.kind)
+    probe_parts.limits()
 
 
 def _provenance(chosen: Chosen) -> None:

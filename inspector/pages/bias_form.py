@@ -1,16 +1,18 @@
-"""What is asked of a probe: the chosen probe and data, scorers and margin, and what was asked."""
+"""What is asked of a probe: the chosen probe and data, scorers and margin."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import streamlit as st
 
 from inspector.fairness.items import Stimuli
+from inspector.fairness.probes.catalog import scorers_of
 from inspector.fairness.probes.table import PROBES, ProbeKind
 from inspector.fairness.scorer_table import SCORERS
 from inspector.model.kinds import kind_of
 from inspector.model.samples import class_of
-from inspector.pages import material, waiting
+from inspector.pages import asking, material
 from inspector.weights.checkpoint import DEMO, Checkpoint
 
 KEY: Final = "bias"
@@ -48,6 +50,12 @@ class Question:
         scorer = list(self.scorers) if len(self.scorers) > 1 else "".join(self.scorers) or None
         return {"scorer": scorer, "margin": self.margin}
 
+    def like(self, told: Mapping[str, Any]) -> "Question":
+        """The question whose options are these."""
+        scorer = told.get("scorer") or ()
+        scorers = (scorer,) if isinstance(scorer, str) else tuple(scorer)
+        return Question(scorers=scorers, margin=told.get("margin"))
+
 
 def speaks(checkpoint: Checkpoint) -> bool:
     """Whether the model gives probabilities of texts, as far as its config says."""
@@ -68,68 +76,80 @@ def usual(checkpoint: Checkpoint) -> Chosen | None:
     return None if found is None else Chosen.of(name, found)
 
 
-def asked_before() -> dict[tuple[str, ...], Question]:
-    """What was asked in this session: by model, probe and sha256 of the data."""
-    found: dict[tuple[str, ...], Question] = st.session_state.setdefault(f"{KEY}_asked", {})
-    return found
-
-
-def ask(checkpoint: Checkpoint, chosen: Chosen) -> Question | None:
-    """The form; what was asked of this model and data last, or is kept from before."""
-    before = asked_before()
-    place = (checkpoint.model, chosen.probe, chosen.sha256)
-    typed = _form(checkpoint, chosen, before.get(place, Question()))
-    if typed is not None:
-        before[place] = typed
-    if place in before:
-        return before[place]
-    plain = Question()
-    kept = waiting.probed_before(checkpoint, chosen.probe, chosen.sha256, **plain.asked())
-    return None if kept is None else plain
-
-
-def scorers_for(checkpoint: Checkpoint, kind: ProbeKind) -> list[str]:
-    """The scorers that this probe can be asked with in such a model."""
-    if kind.asks != "sentences":
-        return []
-    runs = kind_of(class_of(checkpoint))
-    return [name for name, one in SCORERS.items() if runs in one.kinds and one.needs in kind.takes]
-
-
-def _form(checkpoint: Checkpoint, chosen: Chosen, before: Question) -> Question | None:
+def ask(
+    checkpoint: Checkpoint, chosen: Chosen, baseline: Checkpoint | None = None
+) -> Question | None:
+    """The form; what was asked of these models and data last, or is kept from before."""
     if chosen.kind.asks == "sentences" and not speaks(checkpoint):
         st.warning(
             "By its config this model gives no probability of a text, which this probe needs. "
             "Those that look at weights or vectors do not: embedding-weat, weat, seat."
         )
-    scorers = scorers_for(checkpoint, chosen.kind)
+    models = [checkpoint, *([] if baseline is None else [baseline])]
+    scorers = [
+        name
+        for name in scorers_of(chosen.kind)
+        if all(kind_of(class_of(one)) in SCORERS[name].kinds for one in models)
+    ]
+
+    def form(before: Question) -> Question | None:
+        return _form(chosen, scorers, before, several=baseline is None)
+
+    return asking.ask(checkpoint, chosen.probe, chosen.sha256, Question(), form, baseline)
+
+
+def _form(
+    chosen: Chosen, scorers: Sequence[str], before: Question, several: bool
+) -> Question | None:
     where = f"{chosen.probe}_{'_'.join(scorers)}"
     with st.form(f"{KEY}_form", border=True):
-        left, middle, right = st.columns([4, 2, 1], vertical_alignment="bottom")
-        picked: list[str] = []
-        if len(scorers) > 1:
-            picked = left.multiselect(
+        picked = _scorers(scorers, before.scorers, where, several)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            usual = chosen.kind.margin
+            margin = st.number_input(
+                "Margin of equivalence (optional)",
+                min_value=0.0,
+                value=before.margin,
+                step=0.05,
+                format="%.3g",
+                placeholder="None" if usual is None else f"{usual:g}",
+                key=f"{KEY}_margin_{where}",
+                width=280,
+                help="Within this distance from no bias, in the probe's own unit (a share: 0.05 "
+                "is five points), the result is called equivalent. "
+                + ("Without a margin nothing is." if usual is None else "Left empty: as shown."),
+            )
+            label = "Run" if several else "Ask both models"
+            sent = st.form_submit_button(label, type="primary", key=f"{KEY}_run")
+    return Question(scorers=picked, margin=margin or None) if sent else None
+
+
+def _scorers(
+    known: Sequence[str], before: Sequence[str], where: str, several: bool
+) -> tuple[str, ...]:
+    """The scorers that are chosen; none: the probe's own."""
+    if len(known) < 2:
+        st.caption("How this probe scores is fixed: there is nothing to choose.")
+        return ()
+    default = [name for name in before if name in known]
+    told = "How a sentence gets its number."
+    if several:
+        return tuple(
+            st.multiselect(
                 "Scorers (optional)",
-                scorers,
-                default=[name for name in before.scorers if name in scorers],
+                known,
+                default=default,
                 placeholder="The probe's own",
                 key=f"{KEY}_scorers_{where}",
-                help="How a sentence gets its number. With several it is shown how far they agree.",
+                help=f"{told} With several it is shown how far they agree.",
             )
-        else:
-            left.caption("How this probe scores is fixed: there is nothing to choose.")
-        margin = middle.number_input(
-            "Margin of equivalence (optional)",
-            min_value=0.0,
-            value=before.margin,
-            step=0.05,
-            format="%.3g",
-            placeholder="None" if chosen.kind.margin is None else f"{chosen.kind.margin:g}",
-            key=f"{KEY}_margin",
-            help="Within this distance from no bias, in the probe's own unit (a share: 0.05 is "
-            "five points), the result is called equivalent. Without a margin nothing is.",
         )
-        sent = right.form_submit_button("Run", type="primary", key=f"{KEY}_run")
-    if not sent:
-        return None
-    return Question(scorers=tuple(picked), margin=margin or None)
+    one = st.selectbox(
+        "Scorer (optional)",
+        known,
+        index=known.index(default[0]) if default else None,
+        placeholder="The probe's own",
+        key=f"{KEY}_scorer_{where}",
+        help=told,
+    )
+    return () if one is None else (one,)

@@ -8,7 +8,7 @@ import streamlit as st
 from inspector.fairness.localize_records import Localised
 from inspector.fairness.stored import OWN, TEMPLATES
 from inspector.pages import frame, material, waiting
-from inspector.pages.bias_probe_view import limits, rests_on
+from inspector.pages.probe_parts import findings, limits, rests_on
 from inspector.report import bias_words as words
 from inspector.report import charts_localize
 from inspector.results import show_plain
@@ -36,12 +36,18 @@ def show(checkpoint: Checkpoint) -> None:
     if found is None:
         return
     categories = [ALL, *found.stimuli.categories()]
+    linked = st.query_params.get("category")
     picked = right.selectbox(
         "Category",
         categories,
+        index=categories.index(linked) if linked in categories else 0,
         format_func=lambda one: show_plain(one, 80),
         key=f"localize_category_{found.stimuli.sha256[:12]}",
     )
+    if picked != ALL:
+        st.query_params["category"] = picked
+    elif linked is not None:
+        del st.query_params["category"]
     question = {"category": None if picked == ALL else picked}
     kept = _asked(checkpoint, found, question)
     if kept is not None:
@@ -75,9 +81,7 @@ def _result(kept: Kept) -> None:
     for what, title in TITLES.items():
         _parts([r for r in records if r.what == what], what, title)
     _table(records)
-    if kept.findings:
-        st.header(f"Findings ({len(kept.findings)})")
-        frame.findings_table(kept.findings, "localize_findings")
+    findings(kept, "localize_findings")
     st.caption(words.PATCHING)
     with st.expander("How parts are taken out"):
         st.text(show_plain(str(kept.summary["patched"]), 1000))

@@ -9,9 +9,17 @@ import streamlit as st
 from inspector.fairness.probes.records import ALL, Probe
 from inspector.fairness.probes.table import PROBES, ProbeKind
 from inspector.fairness.stored import probe_key
-from inspector.fairness.verdicts import VERDICTS
+from inspector.fairness.verdicts import DETECTED, EQUIVALENT, INCONCLUSIVE, INVALID, VERDICTS
 from inspector.pages import bias_items_view, frame, waiting
 from inspector.pages.bias_form import Chosen, ask
+from inspector.pages.probe_parts import (
+    criticism,
+    findings,
+    limits,
+    of_metric,
+    rests_on,
+    verdict,
+)
 from inspector.pages.prompt_parts import forget_unless
 from inspector.report import bias_words as words
 from inspector.report import charts_bias
@@ -21,10 +29,10 @@ from inspector.weights.stored_judgements import Kept
 
 CHIPS: Final[dict[str, tuple[str, Literal["orange", "blue", "gray", "violet"]]]] = {
     # verdict -> icon and colour of its chip
-    "bias detected": (":material/diamond:", "orange"),
-    "equivalent": (":material/circle:", "blue"),
-    "inconclusive": (":material/square:", "gray"),
-    "invalid measurement": (":material/close:", "violet"),
+    DETECTED: (":material/diamond:", "orange"),
+    EQUIVALENT: (":material/circle:", "blue"),
+    INCONCLUSIVE: (":material/square:", "gray"),
+    INVALID: (":material/close:", "violet"),
 }
 
 
@@ -62,23 +70,12 @@ def about(kind: ProbeKind) -> None:
         )
 
 
-def criticism(kind: ProbeKind, open: bool = False) -> None:
-    """What was said against the probe and its sets."""
-    with st.expander(f"Known criticism ({len(kind.known_criticism)})", expanded=open):
-        st.text("\n".join(f"- {one}" for one in kind.known_criticism))
-
-
-def limits() -> None:
-    """What no score of this kind shows; fixed words with their sources."""
-    st.header("What this does not show")
-    own_words = pd.DataFrame(words.LIMITS, columns=["what", "who says so"])
-    st.table(own_words, hide_index=True)
-
-
 def _result(checkpoint: Checkpoint, chosen: Chosen, kept: Kept, key: str) -> None:
     scorer = _scorer(kept)
     records: list[Probe] = [one for one in kept if one.scorer == scorer]
-    _verdict(records[0], kept)
+    verdict(records[0], words.sentence(records[0]))
+    if kept.summary.get("agree") is False:
+        st.warning("The scorers do not agree: the choice of scorer decides the verdict.")
     _numbers(records[0])
     _chips(records)
     part = of_metric(records, "bias_metric")
@@ -92,9 +89,7 @@ def _result(checkpoint: Checkpoint, chosen: Chosen, kept: Kept, key: str) -> Non
     _sensitivity(kept.summary.get("sensitivity"))
     bias_items_view.show(checkpoint, chosen, waiting.items_of(key), scorer)
     _records(records)
-    if kept.findings:
-        st.header(f"Findings ({len(kept.findings)})")
-        frame.findings_table(kept.findings, "bias_findings")
+    findings(kept, "bias_findings")
     with st.expander("What the probe measures"):
         st.text(chosen.kind.measures)
         st.text(f"Without bias: {chosen.kind.ideal}.\nSource: {chosen.kind.source}.")
@@ -102,16 +97,6 @@ def _result(checkpoint: Checkpoint, chosen: Chosen, kept: Kept, key: str) -> Non
     limits()
     rests_on(kept)
     frame.downloads(kept, ("json", "csv", "html"), "bias_download")
-
-
-def of_metric(records: Sequence[Probe], key: str) -> list[Probe]:
-    """The records of one metric; of several someone chooses."""
-    known = list(dict.fromkeys(one.metric for one in records))
-    chosen = known[0]
-    if len(known) > 1:
-        forget_unless(key, known)
-        chosen = st.selectbox("Number", known, key=key)
-    return [one for one in records if one.metric == chosen]
 
 
 def _scorer(kept: Kept) -> str:
@@ -122,19 +107,6 @@ def _scorer(kept: Kept) -> str:
     forget_unless("bias_scorer", known)
     picked: str = st.selectbox("Numbers by", known, key="bias_scorer")
     return picked
-
-
-def _verdict(record: Probe, kept: Kept) -> None:
-    said = words.VERDICTS[record.verdict]
-    st.header(said.title)
-    if said.sound:
-        st.text(words.sentence(record))
-        st.caption(said.meaning)
-    else:
-        st.warning(said.meaning, icon=":material/warning:")
-    st.text(f"Why: {show_plain(record.reason, 1000)}.")
-    if kept.summary.get("agree") is False:
-        st.warning("The scorers do not agree: the choice of scorer decides the verdict.")
 
 
 def _numbers(record: Probe) -> None:
@@ -160,11 +132,11 @@ def _chips(records: Sequence[Probe]) -> None:
         return
     st.subheader("By category")
     with st.container(horizontal=True):
-        for verdict in VERDICTS:
-            count = sum(one.verdict == verdict for one in parts)
-            icon, colour = CHIPS[verdict]
+        for name in VERDICTS:
+            count = sum(one.verdict == name for one in parts)
+            icon, colour = CHIPS[name]
             if count:
-                st.badge(f"{count:d} {words.VERDICTS[verdict].title}", icon=icon, color=colour)
+                st.badge(f"{count:d} {words.VERDICTS[name].title}", icon=icon, color=colour)
     st.caption(
         "An interval is that of each row alone; the verdict's test is corrected for all rows "
         "of its kind (Holm). Controls should show nothing."
@@ -193,7 +165,8 @@ def _panel(summary: Any) -> None:
     )
     st.caption(
         f"On {len(panel['disputed']):,} of {panel['n_items']:,} items one scorer prefers the one "
-        "sentence and another the other."
+        "sentence and another the other. Controls are among these items: a share here can differ "
+        "from the number above."
     )
 
 
@@ -271,20 +244,3 @@ def _records(records: Sequence[Probe]) -> None:
             key="bias_records",
             alt=f"{len(table)} numbers of the probe with all their fields",
         )
-
-
-def rests_on(kept: Kept) -> None:
-    """What the numbers rest on."""
-    st.header("What this rests on")
-    frame.coverage(kept)
-    source = kept.source
-    lines = [
-        f"Computed in {source.dtype} on {source.device}."
-        if source.dtype
-        else "From the file alone."
-    ]
-    if "sha256" in kept.summary:
-        lines.append(
-            f"Data: {show_plain(str(kept.summary['title']), 100)}, sha256 {kept.summary['sha256']}"
-        )
-    st.text("\n".join(lines))

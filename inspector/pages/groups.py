@@ -12,11 +12,10 @@ from inspector.fairness.stored import probe_key
 from inspector.model.kinds import kind_of
 from inspector.model.samples import class_of
 from inspector.pages import frame, groups_view, material, waiting
-from inspector.pages.groups_form import Question, ask
+from inspector.pages.groups_form import PROBE, Question, ask
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
 
-PROBE: Final = "classifier-fairness"
 EXAMPLE: Final = """id,text,label,group_gender,group_age
 a1,She has led three teams.,hire,woman,old
 a2,He was late twice.,reject,man,young

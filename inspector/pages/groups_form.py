@@ -1,6 +1,7 @@
 """What is asked about groups: attributes, the class that counts as yes, words to swap."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 import streamlit as st
@@ -9,11 +10,12 @@ from inspector.errors import BadOption
 from inspector.fairness.group_rates import FEWEST
 from inspector.fairness.items import Labelled, Stimuli
 from inspector.fairness.swaps import Swapper
-from inspector.pages import waiting
+from inspector.pages import asking
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
 
 KEY: Final = "groups"
+PROBE: Final = "classifier-fairness"
 USUAL: Final = "The usual"
 MOST_CHARACTERS: Final = 5000  # of words to swap
 MOST_CLASSES: Final = 500  # in the list to choose from
@@ -40,19 +42,24 @@ class Question:
         found = {name: value for name, value in told.items() if value}
         return found if self.fewest == FEWEST else {**found, "fewest": self.fewest}
 
+    def like(self, told: Mapping[str, Any]) -> "Question":
+        """The question whose options are these."""
+        return Question(
+            attributes=tuple(told.get("attributes", ())),
+            positive=told.get("positive"),
+            swaps=tuple(tuple(pair) for pair in told.get("swaps", ())),
+            fewest=told.get("fewest", FEWEST),
+            margin=told.get("margin"),
+        )
+
 
 def ask(checkpoint: Checkpoint, stimuli: Stimuli[Labelled]) -> Question | None:
     """The form; what was asked of this model and data last, or is kept from before."""
-    before: dict[tuple[str, str], Question] = st.session_state.setdefault(f"{KEY}_asked", {})
-    place = (checkpoint.model, stimuli.sha256)
-    typed = _form(checkpoint, stimuli, before.get(place, Question()))
-    if typed is not None:
-        before[place] = typed
-    if place in before:
-        return before[place]
-    plain = Question()
-    kept = waiting.probed_before(checkpoint, "classifier-fairness", stimuli.sha256, **plain.asked())
-    return None if kept is None else plain
+
+    def form(before: Question) -> Question | None:
+        return _form(checkpoint, stimuli, before)
+
+    return asking.ask(checkpoint, PROBE, stimuli.sha256, Question(), form)
 
 
 def classes(checkpoint: Checkpoint) -> list[str]:

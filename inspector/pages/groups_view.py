@@ -11,7 +11,7 @@ from inspector.fairness.probes.records import ALL, Probe
 from inspector.fairness.probes.table import ProbeKind
 from inspector.fairness.stored import Item
 from inspector.fairness.verdicts import INCONCLUSIVE
-from inspector.pages import bias_probe_view, frame, groups_items_view
+from inspector.pages import frame, groups_items_view, probe_parts
 from inspector.report import bias_words, charts_groups
 from inspector.report import groups_words as words
 from inspector.results import show_plain
@@ -35,24 +35,15 @@ def show(kept: Kept, items: Sequence[Item], kind: ProbeKind) -> None:
     _quality(kept)
     groups_items_view.show(items)
     _small(rows, kept)
-    _findings(kept)
-    bias_probe_view.criticism(kind)
-    st.header("What this does not show")
-    own_words = pd.DataFrame(words.LIMITS, columns=["what", "who says so"])
-    st.table(own_words, hide_index=True)
-    bias_probe_view.rests_on(kept)
+    probe_parts.findings(kept, "groups_findings")
+    probe_parts.criticism(kind)
+    probe_parts.limits(words.LIMITS)
+    probe_parts.rests_on(kept)
     frame.downloads(kept, ("json", "csv", "html"), "groups_download")
 
 
 def _verdict(record: Probe, kept: Kept) -> None:
-    said = bias_words.VERDICTS[record.verdict]
-    st.header(said.title)
-    if said.sound:
-        st.text(words.sentence(record))
-        st.caption(said.meaning)
-    else:
-        st.warning(said.meaning, icon=":material/warning:")
-    st.text(f"Why: {show_plain(record.reason, 1000)}.")
+    probe_parts.verdict(record, words.sentence(record))
     told = {}
     if record.estimate is not None and record.low is not None and record.high is not None:
         told = {
@@ -258,9 +249,3 @@ def _small(rows: Sequence[Row], kept: Kept) -> None:
         key="groups_small",
         alt=f"{len(small)} rates that are not compared",
     )  # fmt: skip
-
-
-def _findings(kept: Kept) -> None:
-    if kept.findings:
-        st.header(f"Findings ({len(kept.findings)})")
-        frame.findings_table(kept.findings, "groups_findings")

@@ -8,7 +8,7 @@ import streamlit as st
 from inspector.demo import MODELS
 from inspector.errors import InspectorError
 from inspector.model.samples import sample
-from inspector.pages import bias_form, frame, waiting
+from inspector.pages import asking, bias_form, frame, waiting
 from inspector.report.bias_words import VERDICTS, sentence
 from inspector.results import SEVERITIES, show_plain
 from inspector.weights.checkpoint import DEMO, Checkpoint
@@ -69,10 +69,10 @@ def fairness(checkpoint: Checkpoint) -> None:
         else:
             st.write("It was not probed yet: does it find likelier what a stereotype says?")
             if st.button("Probe it", key="probe_now"):
-                bias_form.asked_before()[checkpoint.model, chosen.probe, chosen.sha256] = question
+                asking.remember(checkpoint, chosen.probe, chosen.sha256, question)
                 st.switch_page(frame.page("bias"), query_params=query)
     for view, label in (
-        ("Probes", "Which stereotypes, and how sure is that?"),
+        ("Probes", "Which stereotypes, how sure?"),
         ("Localise", "Where in the model does it sit?"),
     ):
         st.page_link(

@@ -7,7 +7,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from inspector import jobs
-from inspector.pages import frame
+from inspector.fairness.probes.table import known_probe
+from inspector.pages import asking, frame, material
 from inspector.results import show_plain
 
 VIEWS = {  # work whose result is a view of the Summary page
@@ -29,23 +30,44 @@ MOST_LINKED = 500  # characters of a prompt that a link carries
 st.title("Jobs")
 
 
-def result(column: DeltaGenerator, work: str, parameters: dict[str, Any]) -> None:
+def result(column: DeltaGenerator, id: str, work: str, parameters: dict[str, Any]) -> None:
     """A link to the page that shows what a job found."""
-    query = {"model": parameters["model"]}
+    target, query = OF_A_MODEL.get(work, "summary"), {"model": parameters["model"]}
     text = parameters.get("text")
     if isinstance(text, str) and len(text) <= MOST_LINKED:
         named = {name: parameters.get(name) for name in ("text", "target", "versus")}
         query |= {name: value for name, value in named.items() if isinstance(value, str)}
     if work in OF_MANY_TEXTS:
         query["prompt_view"] = "Heads and signals"
+    if work in ("tensor", "compare", "health"):
+        target = work
     if work == "tensor":
         query["tensor"] = parameters["name"]
     elif work == "compare":
         query["base"] = parameters["base"]
-    if work in VIEWS:
+    elif work in VIEWS:
         query["view"] = VIEWS[work]
-    target = work if work in ("tensor", "compare", "health") else OF_A_MODEL.get(work, "summary")
+    elif work in ("probe", "localize"):
+        target, more = of_bias(id, work, parameters)
+        query |= more
     column.page_link(frame.page(target), label="Result", query_params=query)
+
+
+def of_bias(id: str, work: str, parameters: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """The page of a probe or of a gap that was localised, and what stands in its address."""
+    query = {"data": material.in_address(parameters["data"])}
+    if work == "localize":
+        category = parameters.get("category")
+        named = {} if category is None else {"category": category}
+        return "bias", {**query, **named, "bias_view": "Localise"}
+    name, base = parameters["name"], parameters["baseline"]
+    query |= {asking.JOB: id}
+    if known_probe(name).asks == "classes":
+        return "groups", query
+    if base is not None:
+        query["base"] = base
+    view = "Probes" if base is None else "Compare two models"
+    return "bias", {**query, "probe": name, "bias_view": view}
 
 
 @st.fragment(run_every="1s")
@@ -69,7 +91,7 @@ def listing() -> None:
                     st.rerun(scope="fragment")
             elif job.state == "done":
                 if (asked := jobs.asked(job.id)) is not None:
-                    result(right, *asked)
+                    result(right, job.id, *asked)
             elif right.button("Again", key=f"again_{job.id}"):
                 jobs.restart(job.id)
                 st.rerun(scope="fragment")

@@ -1,23 +1,21 @@
 """What a probe asks about: choosing its data, reading it once, and saying where it comes from."""
 
 import dataclasses
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
-from inspector.errors import InspectorError
-from inspector.fairness.about import ABOUT
+from inspector.errors import BadOption, InspectorError
 from inspector.fairness.items import BadStimuli, Remark, Stimuli
-from inspector.fairness.stimuli import HUB, SETS, read
-from inspector.fairness.stored import OWN
+from inspector.fairness.stimuli import DEMO as DEMO_WORDS
+from inspector.fairness.stimuli import HUB, SETS, demo_material, read
 from inspector.pages import frame
 from inspector.results import show_plain
 from inspector.weights.checkpoint import DEMO, Checkpoint
 
-PACKAGE, DEMO_WORDS, PATH = "package", "demo", "path"
+PACKAGE, PATH = "package", "path"
 WAYS: Final = {
     PACKAGE: "Comes with the package",
     DEMO_WORDS: "In the demo models' words",
@@ -29,7 +27,7 @@ MOST_FILES: Final = 1000  # of a folder, that tell whether it is still the same
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
-    """Items that were read: `data` is the path or Hub id, None for what the package ships."""
+    """Items that were read: `data` as in `probe`, None for what the package ships."""
 
     data: str | None
     stimuli: Stimuli[Any]
@@ -49,6 +47,11 @@ def choose(
     return _of_way(way, shipped, given)
 
 
+def in_address(data: str | None) -> str:
+    """What stands for data in the address of a page."""
+    return PACKAGE if data is None else data
+
+
 def first(checkpoint: Checkpoint, shipped: str | None, given: str | None) -> Material | None:
     """The data that is offered first, where it needs no path."""
     ways = _ways(shipped, given)
@@ -58,7 +61,7 @@ def first(checkpoint: Checkpoint, shipped: str | None, given: str | None) -> Mat
 def _ways(shipped: str | None, given: str | None) -> list[str]:
     found = [PACKAGE] if shipped is not None else []
     if given is not None:
-        found += [DEMO_WORDS] if _demo_words(given).is_file() else []
+        found += [DEMO_WORDS] if _has_demo_words(given) else []
         found.append(PATH)
     return found
 
@@ -69,12 +72,11 @@ def _first(checkpoint: Checkpoint, ways: list[str]) -> str:
 
 
 def _of_way(way: str, shipped: str | None, given: str | None) -> Material | None:
-    """What the package ships."""
+    """What comes with the package."""
     if way == PACKAGE and shipped is not None:
         return _material(shipped, None)
     if way == DEMO_WORDS and given is not None:
-        found = _material(given, str(_demo_words(given)))
-        return None if found is None else dataclasses.replace(found, stimuli=_ours(found.stimuli))
+        return _material(given, DEMO_WORDS)
     return None
 
 
@@ -102,15 +104,16 @@ def _from_path(given: str, key: str) -> Material | None:
     linked = st.query_params.get("data", "")
     linked = "" if linked in WAYS else linked
     with st.form(f"{key}_path_form", border=False):
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
         wanted = SETS[given].wanted
-        typed = left.text_input(
-            "Path, or hub:ID",
-            value=show_plain(linked, 500),
-            key=f"{key}_path_{given}",
-            placeholder=wanted,
-        ).strip()
-        if right.form_submit_button("Read it", key=f"{key}_read") and typed:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            typed = st.text_input(
+                "Path, or hub:ID",
+                value=show_plain(linked, 500),
+                key=f"{key}_path_{given}",
+                placeholder=wanted,
+            ).strip()
+            sent = st.form_submit_button("Read it", key=f"{key}_read")
+        if sent and typed:
             _accepted().add((given, typed))
             st.query_params["data"] = typed
     if (given, typed) not in _accepted():
@@ -118,17 +121,6 @@ def _from_path(given: str, key: str) -> Material | None:
         st.text(wanted or "")
         return None
     return _material(given, typed)
-
-
-def _ours(stimuli: Stimuli[Any]) -> Stimuli[Any]:
-    """The same said to be of the package: its reader takes every file for the user's."""
-    about = dataclasses.replace(
-        stimuli.about,
-        licence=ABOUT[OWN].licence,
-        citation="made for this package from the corpus of the demo models",
-        upstream="inspector/fairness/data",
-    )
-    return dataclasses.replace(stimuli, about=about, origin=PACKAGE)
 
 
 def _accepted() -> set[tuple[str, str]]:
@@ -140,7 +132,7 @@ def _accepted() -> set[tuple[str, str]]:
 def _material(set_name: str, data: str | None) -> Material | None:
     """The items; what is wrong with data that cannot be used is shown row by row."""
     try:
-        if data is not None and not data.startswith(HUB) and data != str(_demo_words(set_name)):
+        if data is not None and _is_path(data):
             frame.check_root(data)
         return Material(data=data, stimuli=_read(set_name, data, _stamps(data)))
     except InspectorError as error:
@@ -156,6 +148,10 @@ def refused(error: InspectorError) -> None:
         _remarks(error.remarks, "refused_rows")
 
 
+def _is_path(data: str) -> bool:
+    return data != DEMO_WORDS and not data.startswith(HUB)
+
+
 @st.cache_resource(max_entries=6, show_spinner="Reading the data")
 def _read(set_name: str, data: str | None, stamps: tuple[Any, ...]) -> Stimuli[Any]:
     return read(set_name, data)
@@ -163,7 +159,7 @@ def _read(set_name: str, data: str | None, stamps: tuple[Any, ...]) -> Stimuli[A
 
 def _stamps(data: str | None) -> tuple[Any, ...]:
     """What tells whether files are still the same."""
-    if data is None or data.startswith(HUB):
+    if data is None or not _is_path(data):
         return ()
     try:
         path = Path(data)
@@ -174,9 +170,13 @@ def _stamps(data: str | None) -> tuple[Any, ...]:
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in told)
 
 
-def _demo_words(set_name: str) -> Path:
-    """Items of a set in the words that the demo models know; no such file where there are none."""
-    return Path(str(files("inspector.fairness"))) / "data" / f"demo-{set_name}.yaml"
+def _has_demo_words(set_name: str) -> bool:
+    """Whether the package has items of a set in the words that the demo models know."""
+    try:
+        demo_material(set_name)
+    except BadOption:
+        return False
+    return True
 
 
 def left_out(stimuli: Stimuli[Any], key: str) -> None:

@@ -230,7 +230,7 @@ def _have_made(
     job = jobs.find(id)
     if job is None or job.state == "done":  # done, but its result has been pruned
         jobs.submit(id, work, title, **parameters)
-    watch(id, DOING[work], parts)
+    watch(id, DOING[work], [one for one in parts if not cache.has(one)])
 
 
 def watch(id: str, doing: str, parts: Sequence[str] = ()) -> None:

@@ -51,7 +51,7 @@ def forest(records: Sequence[Probe], margin: float | None = None) -> Chart:
     return _forest(table, metric, null, unit, margin, "without bias", quantity)
 
 
-def changes(records: Sequence[Probe]) -> Chart:
+def changes(records: Sequence[Probe], margin: float | None = None) -> Chart:
     """Every paired change from the baseline with its interval, beside no change."""
     known = [r for r in records if r.change_verdict is not None]
     rows = [
@@ -62,7 +62,7 @@ def changes(records: Sequence[Probe]) -> Chart:
     columns = ["category", "family", "estimate", "low", "high", "verdict", "items", "units", "p"]
     table = pd.DataFrame(rows, columns=[*columns, "before", "after"])
     unit = next((r.unit for r in known if r.unit is not None), None)
-    return _forest(table, f"change of {known[0].metric}", 0.0, unit, None, "no change", distance)
+    return _forest(table, f"change of {known[0].metric}", 0.0, unit, margin, "no change", distance)
 
 
 def _forest(
@@ -201,7 +201,7 @@ def _in_words(
         value, low, high = (say(float(first[n]), unit) for n in ("estimate", "low", "high"))
         lines.append(f"Over all: {value} ({low} to {high}).")
     if null is not None:
-        lines.append(f"Dashed: {null_name}, {quantity(null, unit)}.")
+        lines.append(f"Dashed: {null_name}, {say(null, unit)}.")
     if len(shown) < len(table):
         lines.append(f"Drawn are the first {len(shown)}; the table has all.")
     return " ".join(lines)
@@ -213,7 +213,7 @@ def scorers(panel: Mapping[str, Any], null: float = 0.5) -> Chart:
     table = pd.DataFrame(rows, columns=["scorer", "share", "low", "high"])
     y = alt.Y("scorer:N", sort=list(table["scorer"]), title=None, axis=LABELS)
     base = alt.Chart(table).encode(y=y)
-    axis = alt.Axis(format=".0%")
+    axis = alt.Axis(format=".0%", tickCount=10)
     scale = alt.Scale(domain=[0, 1])
     x = alt.X("share:Q", title="share of items that lean to the stereotype", axis=axis, scale=scale)
     figure = alt.layer(
@@ -248,11 +248,12 @@ def templates(found: Mapping[str, Any], unit: str | None = "nats") -> Chart:
     overall, null = found["overall"]["estimate"]["value"], found["overall"]["null"]
     names = list(dict.fromkeys(table["template"]))
     sides = ["this template alone", "all without it"]
+    legend = alt.Legend(orient="top", title=None, direction="vertical")  # the names leave no room
     base = alt.Chart(table).encode(
         y=alt.Y("template:N", sort=names, title=None, axis=LABELS),
         yOffset=alt.YOffset("which:N", sort=sides),
         color=alt.Color("which:N", scale=alt.Scale(domain=sides, range=["#D55E00", "#0072B2"]),
-                        legend=alt.Legend(orient="top", title=None)),
+                        legend=legend),
     )  # fmt: skip
     x = alt.X("estimate:Q", title=unit or "estimate", scale=alt.Scale(zero=False))
     line = pd.DataFrame({"overall": [overall]})
@@ -262,7 +263,8 @@ def templates(found: Mapping[str, Any], unit: str | None = "nats") -> Chart:
         base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q"),
         base.mark_point(filled=True, size=90, opacity=1).encode(
             x=x,
-            shape=alt.Shape("which:N", scale=alt.Scale(domain=sides, range=["diamond", "circle"])),
+            shape=alt.Shape("which:N", legend=legend,
+                            scale=alt.Scale(domain=sides, range=["diamond", "circle"])),
             tooltip=["template:N", "which:N", "verdict:N",
                      *(alt.Tooltip(f"{n}:Q", format=".4g") for n in ("estimate", "low", "high"))],
         ),

@@ -352,22 +352,6 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "FT-LEAK": ("warning", "Take these rows out of validation and test, or state data.together."),
     "FT-CONFLICT": ("warning", "Decide which answer is meant; both are learned from."),
     "FT-ACCUMULATION": ("error", "Do not accumulate with this head: set training.accumulate to 1."),
-    # fine-tuning, what moved
-    "FT-UNREACHED": (
-        "warning",
-        "Train for more epochs, or lower strategy.every, if these tensors are to move.",
-    ),
-    "FT-FROZEN": ("error", "Do not trust this run: what was to rest has moved. Report it."),
-    "FT-STILL": (
-        "error",
-        "Look whether the rate is 0 or so low that steps are lost in rounding, or whether these "
-        "tensors take part in the task at all; if not, leave them out.",
-    ),
-    "FT-UNCHANGED": (
-        "warning",
-        "Raise optimiser.learning_rate or train longer: most steps are lost in rounding, or most "
-        "elements (such as vectors of words that no row has) get none.",
-    ),
 }
 
 SHOWN_PER_ID = 100  # a file with a million bad entries must not become a million findings

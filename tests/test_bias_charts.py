@@ -131,7 +131,9 @@ def test_changes_are_drawn_against_no_change():
     (row,) = drawn(chart)
     assert (row["at"], row["says"]) == (-0.1, "changed: -10.0 points")
     assert (row["before"], row["after"]) == (0.7, 0.6)
-    assert "Dashed: no change" in chart.alt
+    assert "Dashed: no change, 0.0 points" in chart.alt
+    assert "rect" not in [one["mark"]["type"] for one in layers(chart)]
+    assert "rect" in [one["mark"]["type"] for one in layers(charts_bias.changes([after], 0.3))]
 
 
 def estimate(value: float, half: float = 0.1) -> dict:

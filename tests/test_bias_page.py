@@ -454,5 +454,8 @@ def test_a_model_without_probabilities_of_texts_is_told_what_it_can_be_asked(min
     assert here(at, "probe") == "pairs"
     at = well(bias(model=str(minilm)))
     assert here(at, "probe") == "embedding-weat"
-    at = well(bias(model=str(minilm), probe="counterfactual-gap"))
-    assert "gives no probability of a text" in at.warning[0].value
+    for one in (
+        bias(model=str(minilm), probe="counterfactual-gap"),
+        bias("Localise", model=str(minilm)),
+    ):
+        assert "gives no probability of a text" in well(one).warning[0].value

@@ -7,10 +7,10 @@ import re
 import pandas as pd
 import pytest
 
-from inspector.fairness.probes.records import Probe
-from inspector.fairness.verdicts import DETECTED, INCONCLUSIVE
+from inspector.fairness.verdicts import INCONCLUSIVE
 from inspector.report import charts_groups
 from inspector.report import groups_words as words
+from tests.test_bias_charts import WHOLE
 
 RATES = [
     {"group": group, "rate": rate, "outcome": "hire", "n": n, "compared": n >= 10,
@@ -19,29 +19,12 @@ RATES = [
     for rate in ("selected", "true positives")
     for group, share, n in (("a <b>", 0.2, 40), ("b", 0.7, 60), ("c", 0.9, 3), ("d", 0.0, 0))
 ]  # fmt: skip
-GAP = Probe(
-    probe="classifier-fairness",
-    metric="demographic parity difference",
-    category="gender",
-    estimate=0.5,
-    low=0.3,
-    high=0.66,
-    null=0.0,
-    unit="share",
-    p_value=0.0001,
-    p_adjusted=0.0002,
-    family="",
-    n_items=100,
-    n_clusters=100,
-    n_ties=0,
-    n_excluded=4,
-    mde80=0.2,
-    scorer="",
-    data_sha256="",
-    verdict=DETECTED,
-    reason="",
-    margin=None,
-    expected=0.08,
+GAP = dataclasses.replace(
+    WHOLE,
+    **{"probe": "classifier-fairness", "metric": "demographic parity difference"},
+    **{"category": "gender", "estimate": 0.5, "low": 0.3, "high": 0.66, "null": 0.0},
+    **{"n_items": 100, "n_clusters": 100, "n_ties": 0, "n_excluded": 4},
+    **{"mde80": 0.2, "expected": 0.08},
 )
 NONE = dict.fromkeys(("estimate", "low", "high", "expected", "p_adjusted"))
 

@@ -69,6 +69,16 @@ def test_a_model_that_is_no_classifier_is_told_what_to_do():
     assert not at.text_input
 
 
+def test_home_leads_classifiers_here_and_not_where_texts_have_no_probability(biased):
+    pages = [link.proto.label for link in well(visit("home", biased)).get("page_link")]
+    assert "Are groups treated alike?" not in pages  # nothing is open yet
+    at = visit("home")
+    at.session_state["model"] = biased
+    pages = [link.proto.label for link in well(at.run()).get("page_link")]
+    assert "Are groups treated alike?" in pages
+    assert "Where does it sit?" not in pages
+
+
 def test_before_data_the_page_says_what_it_wants(biased):
     at = well(groups(biased))
     assert "group_gender" in words_on(at)

@@ -8,6 +8,7 @@ import streamlit as st
 from inspector.fairness.localize_records import Localised
 from inspector.fairness.stored import OWN, TEMPLATES
 from inspector.pages import frame, material, waiting
+from inspector.pages.bias_form import speaks
 from inspector.pages.probe_parts import findings, limits, rests_on
 from inspector.report import bias_words as words
 from inspector.report import charts_localize
@@ -30,6 +31,9 @@ def show(checkpoint: Checkpoint) -> None:
         "A gap between words is followed into the model: what is lost of it when one part gives "
         "what it gives in the neutral sentence?"
     )
+    if not speaks(checkpoint):
+        st.warning("By its config this model gives no probability of a text: it has no such gap.")
+        return
     left, right = st.columns(2)
     with left:
         found = material.choose(checkpoint, OWN, TEMPLATES, "localize")

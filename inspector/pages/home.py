@@ -7,7 +7,8 @@ import streamlit as st
 
 from inspector.demo import MODELS
 from inspector.errors import InspectorError
-from inspector.model.samples import sample
+from inspector.model.kinds import kind_of
+from inspector.model.samples import class_of, sample
 from inspector.pages import asking, bias_form, frame, waiting
 from inspector.report.bias_words import VERDICTS, sentence
 from inspector.results import SEVERITIES, show_plain
@@ -71,15 +72,17 @@ def fairness(checkpoint: Checkpoint) -> None:
             if st.button("Probe it", key="probe_now"):
                 asking.remember(checkpoint, chosen.probe, chosen.sha256, question)
                 st.switch_page(frame.page("bias"), query_params=query)
-    for view, label in (
-        ("Probes", "Which stereotypes, how sure?"),
-        ("Localise", "Where in the model does it sit?"),
-    ):
+    links = [("bias", {"bias_view": "Probes"}, "Which stereotypes, how sure?")]
+    if bias_form.speaks(checkpoint):
+        links.append(("bias", {"bias_view": "Localise"}, "Where does it sit?"))
+    if kind_of(class_of(checkpoint)) == "classifier":
+        links.append(("groups", {}, "Are groups treated alike?"))
+    for page, more, label in links:
         st.page_link(
-            frame.page("bias"),
+            frame.page(page),
             label=label,
             icon=":material/arrow_forward:",
-            query_params={**query, "bias_view": view},
+            query_params={**query, **more},
         )
 
 
@@ -101,13 +104,14 @@ elif submitted:
     st.info("Type a directory, a .safetensors file, an index file or a Hub id first.")
 
 st.header("Or a demo")
-columns = st.columns(max(len(MODELS), 2))
-for column, (name, about) in zip(columns, MODELS.items(), strict=False):
-    with column.container(border=True, height="stretch"):
-        st.code(f"{DEMO}{name}", language=None)
-        st.write(about)
-        if st.button("Try it", key=f"demo_{name}"):
-            open_and_go(f"{DEMO}{name}")
+demos = list(MODELS.items())
+for first in range(0, len(demos), 2):
+    for column, (name, about) in zip(st.columns(2), demos[first : first + 2], strict=False):
+        with column.container(border=True, height="stretch"):
+            st.code(f"{DEMO}{name}", language=None)
+            st.write(about)
+            if st.button("Try it", key=f"demo_{name}"):
+                open_and_go(f"{DEMO}{name}")
 
 recent = st.session_state.get("recent", [])
 if recent:

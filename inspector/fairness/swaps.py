@@ -62,21 +62,28 @@ class Swapper:
 
     def __call__(self, text: str) -> Swapped:
         """The text with its words swapped; a word keeps its capitals."""
-        words = [match.group().lower() for match in self.found.finditer(text)]
-        if not words:
-            return _out("no word", "")
-        for word in words:
-            if word in self.unclear:
-                return _out("ambiguous", f": {word!r} may become {self.unclear[word]}")
-        sides = {self.known[word][1] for word in words}
+        matches = list(self.found.finditer(text))
+        if not matches:
+            return left_out("no word", "")
+        parts, sides, end = [], set(), 0
+        for match in matches:
+            other = self.other(match)
+            if other is None:
+                word = match.group().lower()
+                return left_out("ambiguous", f": {word!r} may become {self.unclear[word]}")
+            parts += [text[end : match.start()], _cased(match.group(), other[0])]
+            sides.add(other[1])
+            end = match.end()
         return Swapped(
-            text=self.found.sub(
-                lambda match: _cased(match.group(), self.known[match.group().lower()][0]), text
-            ),
+            text="".join([*parts, text[end:]]),
             toward=sides.pop() if len(sides) == 1 else 0,
             excluded=None,
             told=None,
         )
+
+    def other(self, match: re.Match[str]) -> tuple[str, int] | None:
+        """The counterpart of a word where it stands, and its side; None where it has no one."""
+        return self.known.get(match.group().lower())
 
 
 def _pair(pair: Sequence[str]) -> tuple[str, str]:
@@ -89,7 +96,8 @@ def _pair(pair: Sequence[str]) -> tuple[str, str]:
     return words[0], words[1]
 
 
-def _out(reason: str, more: str) -> Swapped:
+def left_out(reason: str, more: str) -> Swapped:
+    """What is said of a text that cannot be swapped; `reason` is a key of REASONS."""
     return Swapped(text=None, toward=0, excluded=reason, told=REASONS[reason] + more)
 
 

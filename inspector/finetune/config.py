@@ -43,7 +43,7 @@ class Data(Section):
 
     train: str
     """Rows to learn from: a .csv, .tsv, .jsonl, .parquet or .txt file, a folder that `datasets`
-    saved, or hub:ID."""
+    saved, hub:ID, or demo:planted and demo:balanced, sentences of the demo models' corpora."""
     validation: str | None = None
     """Rows to steer by, never learned from; none: `held_out` of the training rows."""
     test: str | None = None
@@ -147,17 +147,21 @@ class Objective(Section):
     l1: Weight = 0.0
     """Pull of matrices to exact zeros, by a proximal step after each update."""
     l2_sp: Weight = 0.0
-    """Pull towards the weights before fine-tuning."""
+    """Pull of what moves towards the weights before fine-tuning: half the weight times the squared
+    distance."""
+    l2_new: Weight = 0.0
+    """The same pull to zero of parts that are new, beside l2_sp."""
     r_drop: Weight = 0.0
     """Weight of the divergence between two passes with different dropout."""
     mixout: Part = 0.0
     """Chance of a weight to be replaced by what it was before fine-tuning, in each pass."""
     counterfactuals: bool = False
-    """Add to each training row that names a group its counterfactual, with the same label."""
+    """Add to each training row that names a group its counterfactual, with the same label; made
+    after the rows are parted, so that none of them comes from a held-out row."""
     logit_pairing: Weight = 0.0
     """Weight of the distance between answers to a row and to its counterfactual."""
     demographic_parity: Weight = 0.0
-    """Weight of the gap of mean answers between groups."""
+    """Weight of the gap of mean probabilities between groups, within one large batch."""
     equalised_odds: Weight = 0.0
     """Weight of the same gap among rows of equal label."""
     reweighing: bool = False
@@ -165,7 +169,8 @@ class Objective(Section):
     adversarial: Weight = 0.0
     """Weight of an adversary that reads the group from the model's pooled state."""
     pairs: str | None = None
-    """File of word pairs that make counterfactuals; none: English pronouns and kinship terms."""
+    """File of word pairs that make counterfactuals, in columns `more` and `less`; none: English
+    pronouns and kinship terms."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: each label weighs the same however rare it is."""
 
@@ -236,8 +241,6 @@ class Gate(Section):
     """Bias probes, asked of the model before and after on the same items."""
     utility_loss: Weight = 0.01
     """How much the metric of the task may fall below that of the model before, where it has one."""
-    confidence: Share = 0.95
-    """Of the intervals that must stay within."""
 
 
 class Config(Section):

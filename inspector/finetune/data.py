@@ -11,6 +11,7 @@ from inspector.errors import BadOption
 from inspector.fairness.items import BadStimuli, DataFile, Remark
 from inspector.fairness.rows import Row, Sieve, Unfit, read_table
 from inspector.finetune.config import Config, Data
+from inspector.finetune.demo_rows import PREFIX, demo_table
 from inspector.results import show_plain
 
 SPLITS: Final = ("train", "validation", "test")
@@ -22,7 +23,9 @@ Answer = str | float | tuple[str, ...] | None
 class Example:
     """One row: its text, its answer in the form of the task, and what it must stay with.
 
-    `words` are those of token classification, each with a label in `answer`.
+    `words` are those of token classification, each with a label in `answer`. `weight` is how much
+    the row counts, `twin` its text with the words of groups swapped, where answers to both are
+    to agree; `derived` marks a row that is itself such a text, made from the row of that line.
     """
 
     file: str
@@ -32,6 +35,9 @@ class Example:
     answer: Answer = None
     group: str | None = None
     together: str | None = None
+    weight: float = 1.0
+    twin: str | None = None
+    derived: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,7 @@ def read_splits(config: Config) -> Splits:
     sieve = Sieve()
     files: list[DataFile] = []
     read = {
-        split: _examples(path, config, sieve, files)
+        split: _examples(path, split, config, sieve, files)
         for split in SPLITS
         if (path := getattr(config.data, split)) is not None
     }
@@ -127,7 +133,7 @@ def held_out(
 
 
 def _examples(
-    path: str, config: Config, sieve: Sieve, files: list[DataFile]
+    path: str, split: str, config: Config, sieve: Sieve, files: list[DataFile]
 ) -> tuple[Example, ...]:
     data = config.data
     needed = [data.text]
@@ -135,7 +141,10 @@ def _examples(
         needed.append(data.label)
     needed += [name for name in (data.group, data.together) if name is not None]
     try:
-        table = read_table(Path(path), sieve, needed)
+        if path.startswith(PREFIX):
+            table = demo_table(path, split)
+        else:
+            table = read_table(Path(path), sieve, needed)
     except BadStimuli as error:
         raise BadOption(str(error)) from None
     files.append(table.file)

@@ -18,6 +18,7 @@ from inspector.results import show_plain
 
 REPLACED: Final = 0.8  # share of the hidden tokens that show as [MASK]
 EXCHANGED: Final = 0.1  # share that shows as another token; the rest shows as it is
+TAKEN: Final = ("input_ids", "attention_mask")  # what a model takes of a batch
 Features = dict[str, Any]
 
 
@@ -48,6 +49,7 @@ def encode(
     kept: list[Features] = []
     places: list[int] = []
     tokens = longest = over = lost = dropped = blank = 0
+    groups = {group: i for i, group in enumerate(sorted({one.group or "" for one in examples}))}
     for place, one in enumerate(examples):
         encoding = tokenizer(
             list(one.words) if one.words is not None else one.text,
@@ -75,6 +77,7 @@ def encode(
             continue
         row = _features(tokenizer, one, config, labels, encoding)
         blank += row.pop("blank", 0)
+        row |= _of_row(tokenizer, one, config, groups)
         kept.append(row)
         places.append(place)
     lengths = Lengths(
@@ -130,6 +133,21 @@ def _features(
     else:
         row["labels"] = list(ids)
     return row
+
+
+def _of_row(
+    tokenizer: PreTrainedTokenizerBase, one: Example, config: Config, groups: Mapping[str, int]
+) -> Features:
+    """What objectives want of a row beside its tokens: its group, weight and counterfactual."""
+    found: Features = {}
+    if config.data.group is not None:
+        found["group"] = groups[one.group or ""]
+    if config.objective.reweighing or config.objective.class_weights != "none":
+        found["weight"] = one.weight
+    if config.objective.logit_pairing:
+        most = {"truncation": True, "max_length": config.data.max_tokens}
+        found["twin"] = None if one.twin is None else tokenizer(one.twin, **most)["input_ids"]
+    return found
 
 
 class Encoded(Dataset[Features]):
@@ -199,7 +217,22 @@ class Collate:
             batch["labels"] = _padded(labels, longest, IGNORED)
         else:
             batch["labels"] = torch.tensor(labels, dtype=torch.float32 if self.real else None)
+        for name, kind in (("group", torch.long), ("weight", torch.float32)):
+            if name in rows[0]:
+                batch[name] = torch.tensor([row[name] for row in rows], dtype=kind)
+        if "twin" in rows[0]:
+            batch |= self._twins(rows)
         return batch
+
+    def _twins(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Counterfactuals of the rows; those that have none stand for themselves."""
+        ids = [row["input_ids"] if row["twin"] is None else row["twin"] for row in rows]
+        longest = max(map(len, ids))
+        return {
+            "twinned": torch.tensor([row["twin"] is not None for row in rows]),
+            "twin_input_ids": _padded(ids, longest, self.pad),
+            "twin_attention_mask": _padded([[1] * len(one) for one in ids], longest, 0),
+        }
 
 
 def _padded(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ import transformers
 from transformers import TrainerCallback
 
 from inspector.engine import Progress, no_progress
+from inspector.finetune.checkpoints import (
+    Interrupted,
+    Kept,
+    last_of,
+    newest_complete,
+    told,
+    whole,
+)
 from inspector.finetune.config import Config
+from inspector.finetune.counterfactuals import Doubled
 from inspector.finetune.data import SPLITS, Splits, read_splits
 from inspector.finetune.evaluate import measured
 from inspector.finetune.features import Encoded, Lengths, encode
@@ -18,24 +28,49 @@ from inspector.finetune.frozen import about, findings_of
 from inspector.finetune.initialise import initialise, refuse_resting
 from inspector.finetune.models import Pretrained, pretrained
 from inspector.finetune.moving import let_move
+from inspector.finetune.objectives import terms_of
 from inspector.finetune.records import Metric
+from inspector.finetune.runs import (
+    METRICS,
+    MODEL,
+    about_resuming,
+    check_same,
+    claim,
+    identity,
+    kept_lines,
+    saved_identity,
+)
 from inspector.finetune.strategies import Plan, plan_of
 from inspector.finetune.tensors import Tensor, tensors_of
 from inspector.finetune.train import Finetuner
-from inspector.results import NOTHING_READ, Records
+from inspector.finetune.weighting import rows_to_learn
+from inspector.model.load import checkpoint_folder, quietly
+from inspector.results import NOTHING_READ, Finding, Records
 
 
 class Lines(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """Every number that is logged, as a line of metrics.jsonl, and progress in steps."""
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
-        self.file, self.progress = folder / "metrics.jsonl", progress
-        self.file.write_text("")
+    def __init__(self, trainer: Finetuner, start: Kept | None, progress: Progress) -> None:
+        self.file, self.about = trainer.run / METRICS, trainer.about
+        self.start, self.progress = start, progress
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin with what makes the run this run, or go on behind the checkpoint's last line."""
+        if not state.is_world_process_zero:
+            return
+        if self.start is None:
+            self.file.write_text(json.dumps({"step": 0, "epoch": 0.0, "run": self.about}) + "\n")
+            return
+        for file in self.file.parent.glob("*.jsonl"):
+            kept_lines(file, self.start.step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Write what was logged."""
-        line = {"step": state.global_step, "epoch": state.epoch, **(logs or {})}
-        with self.file.open("a") as out:
+        """Write what was logged of a step; the Trainer's summary of its own call is left out."""
+        if not state.is_world_process_zero or logs is None or "train_runtime" in logs:
+            return
+        line = {"step": state.global_step, "epoch": state.epoch, **logs}
+        with told(self.file, last_of(self.file.parent)), self.file.open("a") as out:
             out.write(json.dumps(line) + "\n")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -65,11 +100,15 @@ class Ready:
     plan: Plan
     rows: dict[str, Encoded]
     lengths: dict[str, Lengths]
+    counterfactuals: Doubled | None
 
 
 def prepare(config: Config) -> Ready:
     """Read the rows, load the model, choose what moves; raises as `finetune` does."""
+    terms_of(config)  # what cannot be asked for is refused before anything is read
     splits = read_splits(config)
+    train, counterfactuals = rows_to_learn(splits.train, config)
+    splits = dataclasses.replace(splits, train=train)
     model = pretrained(config, splits.labels)
     rows, lengths = {}, {}
     for split in SPLITS:
@@ -88,26 +127,67 @@ def prepare(config: Config) -> Ready:
         plan=plan,
         rows=rows,
         lengths=lengths,
+        counterfactuals=counterfactuals,
     )
 
 
-def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric]:
+def trainer_of(ready: Ready) -> Finetuner:
+    """The trainer of a run, with all that can be drawn set by the seed."""
+    transformers.set_seed(ready.config.seed)
+    trainer = Finetuner(ready.config, ready.model, ready.plan, ready.rows)
+    trainer.about = identity(
+        ready.config,
+        checkpoint_folder(ready.model.checkpoint),
+        ready.splits.files,
+        ready.rows,
+        trainer.args.world_size,
+    )
+    trainer.add_callback(EpochTick(ready.rows["train"]))
+    return trainer
+
+
+def trained(
+    trainer: Finetuner, progress: Progress = no_progress, resume: bool = False
+) -> tuple[Finding, ...]:
+    """Train from the beginning, or go on from the newest checkpoint that is whole.
+
+    Returns what is to be known of where it went on. Raises BadOption where the folder holds
+    another run, NotSaved where a checkpoint cannot be written, Interrupted (a KeyboardInterrupt)
+    where it is stopped.
+    """
+    run = trainer.run
+    claim(run, resume)
+    start, refused = newest_complete(run) if resume else (None, ())
+    saved = saved_identity(run, start)
+    if saved is not None:
+        check_same(saved, trainer.about)
+    run.mkdir(parents=True, exist_ok=True)
+    trainer.add_callback(Lines(trainer, start, progress))
+    try:
+        trainer.go(start)
+    except KeyboardInterrupt:
+        raise Interrupted(f"Training was stopped. {last_of(run)}; go on with --resume.") from None
+    if not resume:
+        return ()
+    return about_resuming(saved, trainer.about, start, (*refused, *trainer.lost))
+
+
+def finetune(
+    config: Config, progress: Progress = no_progress, resume: bool = False
+) -> Records[Metric]:
     """Train by a configuration, and measure the model before and after.
 
-    The folder `config.run` holds all that was written. Raises BadOption for a configuration or
-    data that do not fit, UnsupportedModel for a model that does not, Diverged where the loss is
-    not finite.
+    The folder `config.run` holds all that was written; `resume` goes on with the run it holds, as
+    if it had never stopped. Raises BadOption for a configuration or data that do not fit,
+    UnsupportedModel for a model that does not, Diverged where the loss is not finite, and as
+    `trained` does.
     """
+    claim(Path(config.run), resume)
     ready = prepare(config)
     model, plan, tensors, rows = ready.model, ready.plan, ready.tensors, ready.rows
-    folder = Path(config.run)
-    folder.mkdir(parents=True, exist_ok=True)
-    transformers.set_seed(config.seed)
-    trainer = Finetuner(config, model, plan, rows)
-    trainer.add_callback(EpochTick(rows["train"]))
-    trainer.add_callback(Lines(folder, progress))
     start = time.monotonic()
-    trainer.train()
+    trainer = trainer_of(ready)
+    findings = trained(trainer, progress, resume)
     seconds = time.monotonic() - start
     proof = trainer.watch.proof()
     asked = {split: trainer.ask(rows[split]) for split in rows if split != "train"}
@@ -116,8 +196,8 @@ def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric
         for split, answers in asked.items()
         for one in measured(config.task, split, answers, config.seed)
     ]
-    model.network.save_pretrained(folder / "model")
-    model.tokenizer.save_pretrained(folder / "model")
+    if trainer.is_world_process_zero():
+        promote(ready, trainer.about)
     moved = [one for one in tensors if one.name in plan.factors]
     return Records(
         command="finetune",
@@ -132,9 +212,18 @@ def finetune(config: Config, progress: Progress = no_progress) -> Records[Metric
             "trained_tensors": len(moved),
             "trained_parameters": sum(one.parameters for one in moved),
             "parameters": sum(one.parameters for one in tensors),
+            "counterfactuals": ready.counterfactuals and dataclasses.asdict(ready.counterfactuals),
             "lengths": {split: dataclasses.asdict(one) for split, one in ready.lengths.items()},
             **about(proof, plan, trainer.groups),
         },
         records=tuple(found),
-        findings=(*plan.findings, *findings_of(proof)),
+        findings=(*findings, *plan.findings, *findings_of(proof)),
     )
+
+
+def promote(ready: Ready, about: Mapping[str, Any]) -> None:
+    """Put the model as it is now into the folder of the run: safetensors, JSON and text."""
+    folder = Path(ready.config.run) / MODEL
+    with told(folder, last_of(folder.parent)), whole(folder, {"run": about}) as draft, quietly():
+        ready.model.network.save_pretrained(draft)
+        ready.model.tokenizer.save_pretrained(draft)

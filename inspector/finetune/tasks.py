@@ -28,6 +28,7 @@ class Learning:
     errors: Errors
     metric: str
     greater: bool
+    per_token: bool = False  # whether each token is an item, not each row
     shifts: bool = False  # whether each place is asked about the next
 
 
@@ -102,12 +103,14 @@ TASKS: Final[Mapping[str, Learning]] = {
         errors=class_errors,
         metric="accuracy",
         greater=True,
+        per_token=True,
     ),
     "causal-lm": Learning(
         model=transformers.AutoModelForCausalLM,
         errors=next_token_errors,
         metric="loss",
         greater=False,
+        per_token=True,
         shifts=True,
     ),
     "masked-lm": Learning(
@@ -115,6 +118,7 @@ TASKS: Final[Mapping[str, Learning]] = {
         errors=class_errors,
         metric="loss",
         greater=False,
+        per_token=True,
     ),
 }
 """One entry a task."""

@@ -1,26 +1,27 @@
 """The Trainer of transformers with the right gradients and an honest evaluation."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from inspector.errors import InspectorError
 from inspector.finetune.config import Config
 from inspector.finetune.evaluate import Array, Asked, answers_of, measured
-from inspector.finetune.features import Collate, Encoded
+from inspector.finetune.features import TAKEN, Collate, Encoded
 from inspector.finetune.frozen import Watch
 from inspector.finetune.models import Pretrained
 from inspector.finetune.moving import Movement, rest_statistics
+from inspector.finetune.objectives import Pass, items_of, terms_of
 from inspector.finetune.optimisers import made_optimiser, made_schedule, realised
+from inspector.finetune.regularisers import ShrinkToZero, check_mixout, mixed
+from inspector.finetune.resuming import Resumable
 from inspector.finetune.strategies import CHANGING, Plan
 from inspector.finetune.tasks import IGNORED, TASKS
 
-ROWS_ONLY: Final = ("sequence-classification", "multi-label-classification", "regression")
 Batch = dict[str, Any]
 
 
@@ -28,7 +29,7 @@ class Diverged(InspectorError):
     """A loss or a gradient that is not finite; the last checkpoint before it is kept."""
 
 
-class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
+class Finetuner(Resumable):
     """A Trainer whose loss is the sum of errors over all items of an update, over their number.
 
     The number is counted over all micro-batches and processes, so that gradients do not depend
@@ -50,7 +51,7 @@ class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
             eval_dataset=rows["validation"],
             data_collator=Collate(
                 pad=pretrained.network.config.pad_token_id or 0,
-                per_token=config.task not in ROWS_ONLY,
+                per_token=self.learning.per_token,
                 real=config.task in ("multi-label-classification", "regression"),
             ),
             processing_class=pretrained.tokenizer,
@@ -58,6 +59,26 @@ class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         self.watch = Watch(pretrained.network, plan)
         self.add_callback(Movement(pretrained.network, plan, config))
         self.add_callback(self.watch)
+        self._regularise()
+
+    def _regularise(self) -> None:
+        """Keep what the weights were where a pull towards it is wanted, after all is placed."""
+        objective = self.config.objective
+        self.terms = terms_of(self.config, self.args.world_size)
+        network: Any = self.model
+        self.moving = {
+            name: one for name, one in network.named_parameters() if name in self.plan.factors
+        }
+        self.start: dict[str, torch.Tensor] = {}
+        if objective.l2_sp or objective.mixout:
+            new = {*self.pretrained.new}
+            self.start = {
+                name: one.detach().clone() for name, one in self.moving.items() if name not in new
+            }
+        if objective.mixout:
+            check_mixout(self.config, self.args.world_size)
+        if objective.l1:
+            self.add_callback(ShrinkToZero(objective.l1, self.config.optimiser.name))
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
@@ -68,17 +89,17 @@ class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
             if (batch := next(epoch_iterator, None)) is None:
                 break
             batches.append(batch)
-        count = sum((self.count(batch["labels"]) for batch in batches), torch.zeros(()))
+        self.seen.note(batches)
+        sizes = sum((self.sizes(batch) for batch in batches), torch.zeros(1 + len(self.terms)))
+        sizes = sizes.to(device)
         if self.args.world_size > 1:
-            count = self.accelerator.gather(count.to(device)).sum()
-        return batches, count.to(device)
+            sizes = self.accelerator.gather(sizes[None]).sum(dim=0)
+        return batches, sizes
 
-    def count(self, labels: torch.Tensor) -> torch.Tensor:
-        """The number of items that a batch of labels holds."""
-        if self.config.task in ROWS_ONLY:
-            return torch.tensor(float(len(labels)))
-        asked = labels[:, 1:] if self.learning.shifts else labels
-        return asked.ne(IGNORED).sum().float().cpu()
+    def sizes(self, batch: Batch) -> torch.Tensor:
+        """What a batch adds to the number of items of its update, and to the size of each term."""
+        of = [items_of, *(term.size for _, term in self.terms.values())]
+        return torch.stack([size(batch, self.learning) for size in of])
 
     def compute_loss(
         self,
@@ -87,17 +108,47 @@ class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The sum of errors over the number of items of the whole update."""
-        given = {name: value for name, value in inputs.items() if name not in ("labels", "index")}
+        """The sum of errors over the number of items of the whole update, and each term so too."""
         rest_statistics(model)
-        outputs = model(**given)
-        labels = inputs["labels"]
-        errors, counts = self.learning.errors(outputs.logits, labels, self.config.objective)
-        items = counts.sum() if num_items_in_batch is None else num_items_in_batch
-        loss = (errors * counts).sum() / items
+        answer = self._answer(model)
+        given = [inputs[name] for name in TAKEN]
+        outputs = [answer(*given) for _ in range(2 if "r_drop" in self.terms else 1)]
+        logits = [one.logits for one in outputs]
+        labels, weights = inputs["labels"], inputs.get("weight", 1.0)
+        found = [self.learning.errors(one, labels, self.config.objective) for one in logits]
+        counts = found[0][1] * weights
+        sizes = self.sizes(inputs) if num_items_in_batch is None else num_items_in_batch
+        sizes = torch.as_tensor(sizes, device=counts.device)
+        errors = torch.stack([errors for errors, _ in found]).mean(dim=0)
+        loss = (errors * counts).sum() / sizes[0]
+        read = Pass(
+            batch=inputs,
+            logits=tuple(logits),
+            counts=counts,
+            learning=self.learning,
+            answer=lambda *other: answer(*other).logits,
+            moving=self.moving,
+            start=self.start,
+            new=self.pretrained.new,
+        )
+        for size, (weight, term) in zip(sizes[1:], self.terms.values(), strict=True):
+            loss = loss + weight * term.value(read) / torch.where(size > 0, size, 1)
         if self.args.world_size > 1:  # gradients of processes are averaged, sums are wanted
             loss = loss * self.args.world_size
-        return (loss, outputs) if return_outputs else loss
+        return (loss, outputs[0]) if return_outputs else loss
+
+    def _answer(self, model: torch.nn.Module) -> Callable[..., Any]:
+        """A forward pass with ids and mask; with mixout over weights mixed anew."""
+        chance = self.config.objective.mixout
+
+        def ask(ids: torch.Tensor, mask: torch.Tensor) -> Any:
+            given = {"input_ids": ids, "attention_mask": mask}
+            if not chance:
+                return model(**given)
+            weights = mixed(self.moving, self.start, chance)
+            return torch.func.functional_call(model, weights, (), given)
+
+        return ask
 
     def training_step(
         self,
@@ -167,7 +218,7 @@ class Finetuner(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         return _joined({name: np.concatenate(found) for name, found in parts.items()})
 
     def _asked(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        given = {name: value for name, value in batch.items() if name not in ("labels", "index")}
+        given = {name: batch[name] for name in TAKEN}
         logits, labels = model(**given).logits, batch["labels"]
         plain = self.config.objective.model_copy(update={"label_smoothing": 0.0})
         errors, counts = self.learning.errors(logits, labels, plain)
@@ -228,8 +279,10 @@ def arguments(config: Config) -> TrainingArguments:
         logging_nan_inf_filter=False,
         eval_strategy=evaluate[0],
         eval_steps=evaluate[1],
-        save_strategy="no",
+        save_strategy=save[0],
         save_steps=save[1],
+        metric_for_best_model=f"eval_{TASKS[config.task].metric}",
+        greater_is_better=TASKS[config.task].greater,
         report_to=list(config.diagnostics.track) or "none",
         disable_tqdm=True,
         # what rests for a while is not reached by the backward pass of that while

@@ -14,13 +14,15 @@ from inspector.fairness.stimuli import read
 from inspector.model.stored import answer_key
 from inspector.results import Records, plain, show_plain
 from inspector.weights import cache
-from inspector.weights.checkpoint import Checkpoint
+from inspector.weights.checkpoint import Checkpoint, open_checkpoint
 from inspector.weights.stored_judgements import Kept, keep, load_kept
 
 if TYPE_CHECKING:
     from inspector.model.load import Model
 
-MOST_SCORE_FILES: Final = 40
+MOST_FILES: Final = 40  # of scores, and of texts
+KEPT: Final[Mapping[str, str]] = {"sentences": "scores", "text": "texts"}
+"""What of a probe is kept as it is had, by what it asks: it goes on there after a kill."""
 OWN: Final = "own"  # the set of the package that a gap is localised with
 TEMPLATES: Final = "templates"  # what data of one's own is read as for that
 
@@ -39,8 +41,12 @@ def probe_key(
 ) -> str:
     """The name under which a probe's records are kept.
 
-    `sha256`: of its data (`Stimuli.sha256`); `options`: those of the probe's function.
+    `sha256`: of its data (`Stimuli.sha256`); `options`: those of the probe's function, of which a
+    classifier stands for what is in its files.
     """
+    judge = options.get("classifier")
+    if judge is not None:
+        options["classifier"] = answer_key(open_checkpoint(str(judge)), "classifier")
     return answer_key(
         checkpoint,
         "probe",
@@ -80,15 +86,16 @@ def stored_probe(
     """What `probe` gives, from disk when it was kept there; else asked and kept with its items.
 
     `question`: scorer, margin, seed and options, as in `probe_key`; `model` is the loaded
-    checkpoint where there is one already. Scores of sentences are kept as they come, so that a
-    run that was ended goes on, and another margin costs nothing. Raises what `probe` raises.
+    checkpoint where there is one already. Scores of sentences, and texts, are kept as they come,
+    so that a run that was ended goes on, and another margin costs nothing. Raises what `probe`
+    raises.
     """
     sha256 = stimuli_of(name, data).sha256
     key = probe_key(checkpoint, name, sha256, baseline, **question)
     if (kept := load_probe(key)) is not None:
         return kept
     asks = known_probe(name).asks
-    lines = _score_file(checkpoint, sha256) if asks == "sentences" else None
+    lines = _line_file(checkpoint, KEPT[asks], sha256) if asks in KEPT else None
     made = probe(
         _asked(checkpoint, asks, model),
         name,
@@ -186,15 +193,13 @@ def _items(key: str) -> str:
     return f"{key}-items"
 
 
-def _score_file(checkpoint: Checkpoint, sha256: str) -> Path | None:
-    """Where scores of this model on this data are kept; None where no folder can be made."""
-    place = cache.folder() / "scores"
+def _line_file(checkpoint: Checkpoint, what: str, sha256: str) -> Path | None:
+    """Where scores, or texts, of this model on this data are kept; None where no folder can be."""
+    place = cache.folder() / what
     try:
         place.mkdir(parents=True, exist_ok=True)
-        for old in sorted(place.glob("*"), key=lambda path: -path.stat().st_mtime)[
-            MOST_SCORE_FILES:
-        ]:
+        for old in sorted(place.glob("*"), key=lambda path: -path.stat().st_mtime)[MOST_FILES:]:
             old.unlink(missing_ok=True)
     except OSError:
         return None
-    return place / f"{answer_key(checkpoint, 'scores', data=sha256)}.jsonl"
+    return place / f"{answer_key(checkpoint, what, data=sha256)}.jsonl"

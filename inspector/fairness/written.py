@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from inspector.engine import Progress, no_progress
-from inspector.errors import BadOption
+from inspector.errors import BadOption, UnsupportedModel
 from inspector.fairness.classes import SEVERAL, classes_of, predict
 from inspector.fairness.kept_scores import identity
 from inspector.model.load import Model, load
@@ -77,8 +77,11 @@ def judge_of(classifier: str | Path | None, label: str | int | None, device: str
             "continuation: name a classifier of texts on this machine, of sentiment, regard or "
             "toxicity: --set classifier=PATH."
         )
-    model = load(open_checkpoint(str(classifier)), dtype="float32", device=device)
-    classes = classes_of(model, exclusive=False)
+    try:
+        model = load(open_checkpoint(str(classifier)), dtype="float32", device=device)
+        classes = classes_of(model, exclusive=False)
+    except UnsupportedModel as error:
+        raise UnsupportedModel(f"The classifier: {error}") from None
     return Judge(model=model, classes=classes, place=_place(classes, label))
 
 

@@ -12,7 +12,7 @@ from inspector.fairness.probes.table import PROBES, ProbeKind
 from inspector.fairness.scorer_table import SCORERS
 from inspector.model.kinds import kind_of
 from inspector.model.samples import class_of
-from inspector.pages import asking, material
+from inspector.pages import asking, judge_form, material
 from inspector.weights.checkpoint import DEMO, Checkpoint
 
 KEY: Final = "bias"
@@ -40,21 +40,23 @@ class Chosen:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Question:
-    """How a probe is asked; no scorer: the probe's own."""
+    """How a probe is asked; no scorer: the probe's own. `options`: those of this probe alone."""
 
     scorers: tuple[str, ...] = ()
     margin: float | None = None
+    options: tuple[tuple[str, str | int], ...] = ()
 
     def asked(self) -> dict[str, Any]:
         """The options of `probe`, as they are kept."""
         scorer = list(self.scorers) if len(self.scorers) > 1 else "".join(self.scorers) or None
-        return {"scorer": scorer, "margin": self.margin}
+        return {"scorer": scorer, "margin": self.margin, **dict(self.options)}
 
     def like(self, told: Mapping[str, Any]) -> "Question":
         """The question whose options are these."""
         scorer = told.get("scorer") or ()
         scorers = (scorer,) if isinstance(scorer, str) else tuple(scorer)
-        return Question(scorers=scorers, margin=told.get("margin"))
+        options = tuple((name, told[name]) for name in judge_form.OPTIONS if name in told)
+        return Question(scorers=scorers, margin=told.get("margin"), options=options)
 
 
 def speaks(checkpoint: Checkpoint) -> bool:
@@ -85,6 +87,8 @@ def ask(
             "By its config this model gives no probability of a text, which this probe needs. "
             "Those that look at weights or vectors do not: embedding-weat, weat, seat."
         )
+    if chosen.kind.asks == "text" and kind_of(class_of(checkpoint)) != "causal":
+        st.warning("By its config this model does not write: only causal models go on from a text.")
     models = [checkpoint, *([] if baseline is None else [baseline])]
     scorers = [
         name
@@ -101,9 +105,10 @@ def ask(
 def _form(
     chosen: Chosen, scorers: Sequence[str], before: Question, several: bool
 ) -> Question | None:
-    where = f"{chosen.probe}_{'_'.join(scorers)}"
+    where, writes = f"{chosen.probe}_{'_'.join(scorers)}", chosen.kind.asks == "text"
     with st.form(f"{KEY}_form", border=True):
         picked = _scorers(scorers, before.scorers, where, several)
+        options = judge_form.fields(dict(before.options), where) if writes else {}
         with st.container(horizontal=True, vertical_alignment="bottom"):
             usual = chosen.kind.margin
             margin = st.number_input(
@@ -121,7 +126,9 @@ def _form(
             )
             label = "Run" if several else "Ask both models"
             sent = st.form_submit_button(label, type="primary", key=f"{KEY}_run")
-    return Question(scorers=picked, margin=margin or None) if sent else None
+    if not sent or (writes and not judge_form.usable(options)):
+        return None
+    return Question(scorers=picked, margin=margin or None, options=tuple(options.items()))
 
 
 def _scorers(

@@ -9,16 +9,22 @@ import streamlit as st
 from inspector.fairness.stored import Item
 from inspector.pages import frame
 from inspector.pages.bias_form import Chosen
+from inspector.pages.prompt_parts import forget_unless
 from inspector.results import show_plain
 from inspector.weights.checkpoint import Checkpoint
 
 MOST_ITEMS: Final = 5000
 MOST_LINKED: Final = 500  # characters of a text that an address carries
-FIRST: Final = ("id", "category", "cluster", "gap", "text_more", "text_less")
+FIRST: Final = (
+    *("id", "category", "cluster", "gap", "text_more", "text_less"),
+    *("score", "prompt", "continuation"),
+)
 HIDDEN: Final = ("scorer",)
 ORDERS: Final = {
     "largest towards the stereotype": ("gap", False),
     "largest against the stereotype": ("gap", True),
+    "highest score": ("score", False),
+    "lowest score": ("score", True),
     "as in the file": (None, True),
 }
 
@@ -71,14 +77,16 @@ def _table(items: Sequence[Item]) -> pd.DataFrame:
     if st.session_state.get("bias_item_category", "all") not in categories:
         st.session_state["bias_item_category"] = "all"
     category = left.selectbox("Category", categories, key="bias_item_category")
-    order = middle.selectbox("Order", list(ORDERS), key="bias_item_order")
+    orders = [one for one, (field, _) in ORDERS.items() if field in (None, *table.columns)]
+    forget_unless("bias_item_order", orders)
+    order = middle.selectbox("Order", orders, key="bias_item_order")
     only = right.toggle("Left out only", key="bias_item_excluded")
     if category != "all":
         table = table[table["category"] == category]
     if only:
         table = table[table["excluded"].notna()]
     field, upwards = ORDERS[order]
-    if field in table.columns:
+    if field is not None:
         table = table.sort_values(field, ascending=upwards, kind="stable")
     names = [name for name in FIRST if name in table.columns]
     return table[[*names, *(n for n in table.columns if n not in (*FIRST, *HIDDEN))]]
@@ -97,6 +105,9 @@ def _cells(item: Item) -> dict[str, object]:
 def _one(checkpoint: Checkpoint, item: Item) -> None:
     """One item: both sides with their scores, and the way to the Prompt page."""
     st.subheader("The chosen item")
+    if "continuation" in item:
+        _written(checkpoint, item)
+        return
     sides = [(name, item.get(f"text_{name}") or "") for name in ("more", "less")]
     titles = {"more": "What the stereotype favours", "less": "The other side"}
     columns = st.columns(2)
@@ -112,7 +123,21 @@ def _one(checkpoint: Checkpoint, item: Item) -> None:
         if gap is not None
         else f"left out: {show_plain(str(item.get('excluded')), 300)}"
     )
-    texts = [str(text) for _, text in sides if text]
+    _to_prompt(checkpoint, [str(text) for _, text in sides if text], "Open both sides")
+
+
+def _written(checkpoint: Checkpoint, item: Item) -> None:
+    """A prompt with what was written behind it, and what the classifier said."""
+    for title, name in (("Prompt", "prompt"), ("What the model wrote", "continuation")):
+        st.text(title)
+        st.code(show_plain(str(item[name] or ""), 1000), language=None, wrap_lines=True)
+    score = item.get("score")
+    told = show_plain(str(item.get("excluded")), 300)
+    st.text(f"score: {score:.4g}" if score is not None else f"left out: {told}")
+    _to_prompt(checkpoint, [str(item["prompt"])], "Open the prompt")
+
+
+def _to_prompt(checkpoint: Checkpoint, texts: Sequence[str], what: str) -> None:
     if not texts:
         return
     if any(len(text) > MOST_LINKED for text in texts):
@@ -120,7 +145,7 @@ def _one(checkpoint: Checkpoint, item: Item) -> None:
         return
     st.page_link(
         frame.page("prompt"),
-        label="Open both sides on the Prompt page",
+        label=f"{what} on the Prompt page",
         icon=":material/arrow_forward:",
         query_params={
             "model": checkpoint.model,

@@ -10,7 +10,7 @@ from inspector.fairness.probes.records import ALL, Probe
 from inspector.fairness.probes.table import PROBES, ProbeKind
 from inspector.fairness.stored import probe_key
 from inspector.fairness.verdicts import DETECTED, EQUIVALENT, INCONCLUSIVE, INVALID, VERDICTS
-from inspector.pages import bias_items_view, frame, waiting
+from inspector.pages import bias_items_view, frame, judge_form, waiting
 from inspector.pages.bias_form import Chosen, ask
 from inspector.pages.probe_parts import (
     criticism,
@@ -86,6 +86,7 @@ def _result(checkpoint: Checkpoint, chosen: Chosen, kept: Kept, key: str) -> Non
     if "panel" in kept.summary:
         _panel(kept.summary)
     _trust(kept)
+    judge_form.about(kept.summary)
     _sensitivity(kept.summary.get("sensitivity"))
     bias_items_view.show(checkpoint, chosen, waiting.items_of(key), scorer)
     _records(records)

@@ -156,8 +156,8 @@ def _problems(
 
 def _note(items: Sequence[WrittenText], parts: Sequence[Part], seed: int, log: Log) -> None:
     """Findings on what was written, and on what the classifier makes of the prompts."""
-    reasons = Counter(item.excluded for item in items if item.excluded)
-    for reason, count in reasons.most_common():
+    out = [item.excluded for item in items if item.excluded]
+    for reason, count in Counter(told.partition(":")[0] for told in out).most_common():
         log.add("CT-EXCLUDED", "texts", f"{count} have no score: {reason}", count=count)
     written = [item for item in items if item.continuation is not None]
     kinds = Counter(item.degenerate for item in written if item.degenerate)

@@ -181,7 +181,7 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         if (scaler := getattr(self.accelerator, "scaler", None)) is not None:
             write_json(draft / SCALER, to_plain(scaler.state_dict()))
         try:
-            tensors, rest = optimiser_state(self.optimizer, self._names())
+            tensors, rest = optimiser_state(self.optimizer, self.names())
             write_json(draft / SCHEDULE, to_plain(self.lr_scheduler.state_dict(), "the schedule"))
         except NotPlain as error:
             return f"{type(self.optimizer.optimizer).__name__}: {error}"
@@ -189,7 +189,8 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         write_json(draft / f"{OPTIMISER}.json", rest)
         return None
 
-    def _names(self) -> dict[int, str]:
+    def names(self) -> dict[int, str]:
+        """The name of each parameter by its `id`."""
         network: Any = self.model
         return {id(parameter): name for name, parameter in network.named_parameters()}
 
@@ -204,7 +205,7 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         folder = Path(checkpoint)
         tensors = safetensors.torch.load_file(folder / f"{OPTIMISER}.safetensors")
         rest = read_json(folder / f"{OPTIMISER}.json")
-        restore_optimiser(self.optimizer, self._names(), tensors, rest)
+        restore_optimiser(self.optimizer, self.names(), tensors, rest)
         self.lr_scheduler.load_state_dict(from_plain(read_json(folder / SCHEDULE)))
 
     def _load_scaler(self, checkpoint: str | None) -> None:

@@ -339,6 +339,7 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     ),
     # fine-tuning, where a run goes on
     "FT-CHECKPOINT": ("warning", "Nothing, if a run went on from an older one; else copy it anew."),
+    "FT-RESUME": ("error", "Do not stop runs of this configuration; report it with the message."),
     "FT-ANEW": ("info", "Nothing: a run that was stopped before its first checkpoint begins anew."),
     "FT-VERSIONS": ("warning", "Go on with the versions it began with if bits matter."),
     # fine-tuning, before it starts
@@ -351,6 +352,9 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "FT-GROUP-LABEL": ("warning", "Look at these rows: the model can learn to judge by the group."),
     "FT-LEAK": ("warning", "Take these rows out of validation and test, or state data.together."),
     "FT-CONFLICT": ("warning", "Decide which answer is meant; both are learned from."),
+    "FT-NOGATE": ("info", "State a gate with probes, if the model is to be used where bias matters."),
+    "FT-GATE": ("error", "Do not use this model in place of the one before; it is in candidate/."),
+    "FT-GATE-OPEN": ("warning", "Give the gate more items, or a wider margin if that is honest."),
     "FT-ACCUMULATION": ("error", "Do not accumulate with this head: set training.accumulate to 1."),
 }
 

@@ -1,17 +1,21 @@
 """What all tests stand in: no network, no traces in the user's folders, the real checkpoint."""
 
+import dataclasses
 import hashlib
 import importlib.util
+import inspect
 import ipaddress
 import os
 import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
 import threadpoolctl
 
@@ -36,6 +40,43 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # which made the tests that run models ten times slower. numpy is loaded by now, torch is not.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 threadpoolctl.threadpool_limits(1, user_api="blas")
+
+
+def has_axes(hint: object) -> bool:
+    """Whether an annotation names the axes of an array, or is one that cannot be looked into."""
+    if isinstance(hint, str | typing.ForwardRef):
+        return True
+    if inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray):
+        return True
+    if typing.get_origin(hint) is typing.Literal:
+        return False
+    return any(map(has_axes, hint if isinstance(hint, list) else typing.get_args(hint)))
+
+
+def lighter(jaxtyped: Callable) -> Callable:
+    """Types are checked in every call, axes where there are some.
+
+    For the sake of axes jaxtyping binds the arguments of every call to their names, and checks
+    them twice: without any axes that finds nothing more, and takes most of the suite's time.
+    """
+
+    def decorator(*, typechecker: Callable) -> Callable:
+        with_axes = jaxtyped(typechecker=typechecker)
+
+        def check(checked):
+            if not inspect.isclass(checked):
+                some = any(map(has_axes, checked.__annotations__.values()))
+                return (with_axes if some else typechecker)(checked)
+            if dataclasses.is_dataclass(checked) and "__init__" in vars(checked):
+                checked.__init__ = check(checked.__init__)
+            return checked
+
+        return check
+
+    return decorator
+
+
+jaxtyping.jaxtyped = lighter(jaxtyping.jaxtyped)  # before inspector is imported
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -40,3 +40,22 @@ def test_nothing_is_kept_in_the_users_folders():
     assert os.environ["INSPECTOR_CACHE"].startswith(tempfile.gettempdir())
     assert constants.HF_HUB_CACHE.startswith(tempfile.gettempdir())
     assert constants.HF_HUB_OFFLINE
+
+
+def test_types_and_axes_are_checked_in_every_call():
+    import numpy as np
+    from beartype.roar import BeartypeException
+    from jaxtyping import TypeCheckError
+
+    from inspector.fairness.sentences import Sentence
+    from inspector.model.agreement import spearman
+    from inspector.weights.hub import is_hub_id
+
+    three, four = np.zeros(3), np.zeros(4)
+    assert spearman(three, three) is None
+    with pytest.raises(TypeCheckError):
+        spearman(three, four)
+    with pytest.raises(BeartypeException):
+        is_hub_id(3)
+    with pytest.raises(BeartypeException):
+        Sentence(text=3)

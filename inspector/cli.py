@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from inspector.commands import weights, model, fairness  # isort: skip - the order of the help
+from inspector.commands import weights, model, fairness, finetune  # isort: skip - the order of the help
 from inspector.commands.base import BUG, OK, UNREADABLE, AsJson, Format, Output, app, emit, say
 from inspector.errors import InspectorError
 
-MADE = (weights, model, fairness)  # modules whose import makes commands
+MADE = (weights, model, fairness, finetune)  # modules whose import makes commands
 
 
 @app.command()

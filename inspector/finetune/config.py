@@ -166,8 +166,6 @@ class Objective(Section):
     """Weight of the same gap among rows of equal label."""
     reweighing: bool = False
     """Weigh rows so that group and label are independent."""
-    adversarial: Weight = 0.0
-    """Weight of an adversary that reads the group from the model's pooled state."""
     pairs: str | None = None
     """File of word pairs that make counterfactuals, in columns `more` and `less`; none: English
     pronouns and kinship terms."""

@@ -21,3 +21,20 @@ class Metric:
     unit: str
     ideal: str
     before: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One tensor and what a run would do to it.
+
+    `rate` is its learning rate at the top of the schedule, None where it does not move; `begins`
+    the epoch from which on it moves; `ties` its other names.
+    """
+
+    name: str
+    parameters: int
+    moves: bool
+    rate: float | None
+    begins: int | None
+    new: bool
+    ties: str | None

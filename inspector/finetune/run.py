@@ -17,12 +17,12 @@ from inspector.finetune.checkpoints import (
     last_of,
     newest_complete,
     told,
-    whole,
 )
 from inspector.finetune.config import Config
 from inspector.finetune.counterfactuals import Doubled
 from inspector.finetune.data import SPLITS, Splits, read_splits
-from inspector.finetune.evaluate import measured
+from inspector.finetune.ending import ended
+from inspector.finetune.evaluate import Asked, measured
 from inspector.finetune.features import Encoded, Lengths, encode
 from inspector.finetune.frozen import about, findings_of
 from inspector.finetune.initialise import initialise, refuse_resting
@@ -32,7 +32,6 @@ from inspector.finetune.objectives import terms_of
 from inspector.finetune.records import Metric
 from inspector.finetune.runs import (
     METRICS,
-    MODEL,
     about_resuming,
     check_same,
     claim,
@@ -44,7 +43,7 @@ from inspector.finetune.strategies import Plan, plan_of
 from inspector.finetune.tensors import Tensor, tensors_of
 from inspector.finetune.train import Finetuner
 from inspector.finetune.weighting import rows_to_learn
-from inspector.model.load import checkpoint_folder, quietly
+from inspector.model.load import checkpoint_folder
 from inspector.results import NOTHING_READ, Finding, Records
 
 
@@ -184,22 +183,26 @@ def finetune(
     """
     claim(Path(config.run), resume)
     ready = prepare(config)
-    model, plan, tensors, rows = ready.model, ready.plan, ready.tensors, ready.rows
-    start = time.monotonic()
+    model, plan, tensors = ready.model, ready.plan, ready.tensors
     trainer = trainer_of(ready)
+    able = not model.new and not config.training.reinitialise
+    before = _asked(trainer) if able else {}
+    transformers.set_seed(config.seed)
+    start = time.monotonic()
     findings = trained(trainer, progress, resume)
     seconds = time.monotonic() - start
     proof = trainer.watch.proof()
-    asked = {split: trainer.ask(rows[split]) for split in rows if split != "train"}
+    after = _asked(trainer)
+    earlier = {(one.split, one.metric): one.value for one in _measured(config, before)}
     found = [
-        one
-        for split, answers in asked.items()
-        for one in measured(config.task, split, answers, config.seed)
+        dataclasses.replace(one, before=earlier.get((one.split, one.metric)))
+        for one in _measured(config, after)
     ]
-    if trainer.is_world_process_zero():
-        promote(ready, trainer.about)
+    old, new = before.get("validation"), after["validation"]
+    first = trainer.is_world_process_zero()
+    end = ended(config, model, trainer.about, old, new, progress) if first else None
     moved = [one for one in tensors if one.name in plan.factors]
-    return Records(
+    result = Records(
         command="finetune",
         record_type=Metric,
         source=dataclasses.replace(model.checkpoint.source(), seed=config.seed),
@@ -215,15 +218,26 @@ def finetune(
             "counterfactuals": ready.counterfactuals and dataclasses.asdict(ready.counterfactuals),
             "lengths": {split: dataclasses.asdict(one) for split, one in ready.lengths.items()},
             **about(proof, plan, trainer.groups),
+            **(end.summary() if end else {}),
         },
         records=tuple(found),
-        findings=(*findings, *plan.findings, *findings_of(proof)),
+        findings=(
+            *(*findings, *plan.findings, *findings_of(proof)),
+            *(end.findings if end else ()),
+        ),
     )
+    if first:
+        (Path(config.run) / "result.json").write_text(result.to_json() + "\n")
+    return result
 
 
-def promote(ready: Ready, about: Mapping[str, Any]) -> None:
-    """Put the model as it is now into the folder of the run: safetensors, JSON and text."""
-    folder = Path(ready.config.run) / MODEL
-    with told(folder, last_of(folder.parent)), whole(folder, {"run": about}) as draft, quietly():
-        ready.model.network.save_pretrained(draft)
-        ready.model.tokenizer.save_pretrained(draft)
+def _asked(trainer: Finetuner) -> dict[str, Asked]:
+    return {split: trainer.ask(rows) for split, rows in trainer.rows.items() if split != "train"}
+
+
+def _measured(config: Config, asked: Mapping[str, Asked]) -> list[Metric]:
+    return [
+        one
+        for split, answers in asked.items()
+        for one in measured(config.task, split, answers, config.seed)
+    ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from inspector.report.finetune_words import finetune_headlines, plan_headlines
 from inspector.report.probe_words import calibrate_headlines, localize_headlines, probe_headlines
 from inspector.results import Records, plain, show_plain
 
@@ -158,6 +159,8 @@ TOLD: dict[str, Told] = {
     "probe": probe_headlines,
     "localize": localize_headlines,
     "calibrate": calibrate_headlines,
+    "plan": plan_headlines,
+    "finetune": finetune_headlines,
     "attention": _attention,
     "attention-map": _map,
     "attribute": _attribute,

@@ -39,6 +39,8 @@ RECORDS = {  # command -> module and name of its record, imported only when it i
     "localize": ("inspector.fairness.localize_records", "Localised"),
     "calibrate": ("inspector.fairness.calibration_summary", "Calibration"),
     "probes": ("inspector.fairness.probes.catalog", "ProbeInfo"),
+    "plan": ("inspector.finetune.records", "Planned"),
+    "finetune": ("inspector.finetune.records", "Metric"),
     "demo": ("inspector.demo.catalog", "DemoModel"),
     "doctor": ("inspector.doctor", "Check"),
 }

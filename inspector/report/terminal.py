@@ -280,7 +280,8 @@ def print_answer(result: Records[Any]) -> None:
     console.print()
     print_columns(console, result)
     _print_findings(console, result.findings)
-    console.print(Text(coverage_line(result)))
+    if result.coverage.tensors_total:
+        console.print(Text(coverage_line(result)))
 
 
 def _print_summary(console: Console, result: Records[Any]) -> None:

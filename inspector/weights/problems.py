@@ -351,8 +351,12 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "FT-GROUP-ABSENT": ("warning", "Give rows that name this group; nothing is learned of it."),
     "FT-GROUP-LABEL": ("warning", "Look at these rows: the model can learn to judge by the group."),
     "FT-LEAK": ("warning", "Take these rows out of validation and test, or state data.together."),
+    "FT-SINGLE": ("info", "Give pairs of the words these rows hold in objective.pairs, if any do."),
     "FT-CONFLICT": ("warning", "Decide which answer is meant; both are learned from."),
-    "FT-NOGATE": ("info", "State a gate with probes, if the model is to be used where bias matters."),
+    "FT-NOGATE": (
+        "info",
+        "State a gate with probes, if bias matters where the model is to be used.",
+    ),
     "FT-GATE": ("error", "Do not use this model in place of the one before; it is in candidate/."),
     "FT-GATE-OPEN": ("warning", "Give the gate more items, or a wider margin if that is honest."),
     "FT-ACCUMULATION": ("error", "Do not accumulate with this head: set training.accumulate to 1."),

@@ -1,0 +1,67 @@
+"""Commands that train a model's own weights, and that say beforehand what would happen."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from inspector.commands.base import AsJson, FailOn, Format, Output, Quiet, app, emit
+from inspector.results import Records
+
+Configuration = Annotated[
+    Path, typer.Argument(help="A YAML file such as those in configs/.", metavar="CONFIG")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A key put over the file's, as key.key=value, such as data.rows=100; may be given "
+        "several times.",
+    ),
+]
+
+
+@app.command()
+def plan(
+    config: Configuration,
+    set: Settings = None,
+    fail_on: FailOn = "error",
+    json: AsJson = False,
+    form: Format = None,
+    output: Output = None,
+    quiet: Quiet = False,
+) -> None:
+    """What a configuration would train, on which rows and how long; trains nothing."""
+    from inspector.report.terminal import Bar, print_answer
+
+    def work() -> Records[Any]:
+        from inspector.finetune.config import load_config
+        from inspector.finetune.preflight import plan as planned
+
+        with Bar("plan", quiet, "steps") as progress:
+            return planned(load_config(config, set or ()), progress)
+
+    emit("plan", str(config), work, print_answer, json, form, output, fail_on, quiet)
+
+
+@app.command()
+def finetune(
+    config: Configuration,
+    set: Settings = None,
+    fail_on: FailOn = "error",
+    json: AsJson = False,
+    form: Format = None,
+    output: Output = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model's own weights by a configuration, and measure what came of it."""
+    from inspector.report.terminal import Bar, print_answer
+
+    def work() -> Records[Any]:
+        from inspector.finetune.config import load_config
+        from inspector.finetune.run import finetune as train
+
+        with Bar("finetune", quiet, "steps") as progress:
+            return train(load_config(config, set or ()), progress)
+
+    emit("finetune", str(config), work, print_answer, json, form, output, fail_on, quiet)

@@ -13,7 +13,8 @@ from inspector.fairness.swaps import AMBIGUOUS, PRONOUNS, Swapped, Swapper, left
 from inspector.finetune.config import Config
 from inspector.finetune.data import Answer, Example
 from inspector.finetune.pronouns import resolved
-from inspector.results import show_plain
+from inspector.results import Finding, show_plain
+from inspector.weights.problems import finding
 
 PRONOUN_PAIRS: Final = (("he", "she"), ("him", "her"), ("hers", "his"), ("himself", "herself"))
 MORE_PAIRS: Final = (  # beside those of the package's own gender words
@@ -43,6 +44,20 @@ class Doubled:
     without: int
     unclear: int
     labelled: int
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What is to be known of rows that stay single."""
+        if self.swapped == self.rows:
+            return ()
+        return (
+            finding(
+                "FT-SINGLE",
+                "train",
+                f"{self.rows - self.swapped:,} of {self.rows:,} training rows have no "
+                f"counterfactual: {self.without:,} name no group, {self.unclear:,} are "
+                f"ambiguous, the label of {self.labelled:,} names a group",
+            ),
+        )
 
 
 class Grammatical(Swapper):

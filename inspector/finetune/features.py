@@ -145,9 +145,25 @@ def _of_row(
     if config.objective.reweighing or config.objective.class_weights != "none":
         found["weight"] = one.weight
     if config.objective.logit_pairing:
-        most = {"truncation": True, "max_length": config.data.max_tokens}
-        found["twin"] = None if one.twin is None else tokenizer(one.twin, **most)["input_ids"]
+        found["twin"] = None if one.twin is None else _twin(tokenizer, one, config)
     return found
+
+
+def _twin(tokenizer: PreTrainedTokenizerBase, one: Example, config: Config) -> Sequence[int] | None:
+    """The ids of a row's counterfactual, which may be longer than the row; None: it is dropped."""
+    most, over_long = config.data.max_tokens, config.data.over_long
+    ids: list[int] = tokenizer(one.twin, verbose=False)["input_ids"]
+    if len(ids) <= most:
+        return ids
+    if over_long == "error":
+        raise BadOption(
+            f"{show_plain(one.file)}: row {one.line}: its counterfactual has {len(ids):,} tokens, "
+            f"but data.max_tokens is {most}. Raise it, or set data.over_long to truncate or drop."
+        )
+    if over_long == "drop":
+        return None
+    cut: list[int] = tokenizer(one.twin, truncation=True, max_length=most)["input_ids"]
+    return cut
 
 
 class Encoded(Dataset[Features]):

@@ -101,6 +101,11 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
     config: Config
     about: Mapping[str, Any]
     lost: tuple[Refused, ...]
+    model: Any  # none of these is None once training has begun
+    optimizer: Any
+    lr_scheduler: Any
+    processing_class: Any
+    state: Any
 
     def __init__(self, **given: Any) -> None:
         self.seen, self.ends = Seen(), EpochEnds()
@@ -147,7 +152,7 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
             self.ends.due = True
             return
         self.store_flos()
-        folder = Path(self.args.output_dir) / f"{PREFIX}{self.state.global_step}"
+        folder = self.run / "checkpoints" / f"{PREFIX}{self.state.global_step}"
         if self.config.training.best and self.state.best_global_step == self.state.global_step:
             self.state.best_model_checkpoint = str(folder)
         main, rank = self.is_world_process_zero(), self.args.process_index
@@ -169,9 +174,8 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
 
     def _save_all(self, draft: Path) -> str | None:
         """Write all but what each process has of its own; says why it cannot be gone on from."""
-        network: Any = self.model
         with quietly():
-            network.save_pretrained(draft)
+            self.model.save_pretrained(draft)
         self.processing_class.save_pretrained(draft)
         holders = [*self.callback_handler.callbacks, self.control]
         self.state.stateful_callbacks = {
@@ -191,8 +195,7 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
 
     def names(self) -> dict[int, str]:
         """The name of each parameter by its `id`."""
-        network: Any = self.model
-        return {id(parameter): name for name, parameter in network.named_parameters()}
+        return {id(parameter): name for name, parameter in self.model.named_parameters()}
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
@@ -237,7 +240,7 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         self.state.best_model_checkpoint = None if best is None else str(best)
 
     def _load_best_model(self) -> None:
-        folder = Path(str(self.state.best_model_checkpoint))
+        folder = Path(self.state.best_model_checkpoint)
         if (reason := fault(folder)) is not None:
             raise CheckpointError(
                 f"{show_plain(folder.name)}, the best checkpoint of the run, is damaged: {reason}. "
@@ -258,8 +261,9 @@ def load_weights(network: PreTrainedModel, folder: Path) -> None:
 
     Raises CheckpointError where the checkpoint has other tensors than the network.
     """
+    maker: Any = type(network)
     with quiet_loading(folder):
-        found, info = type(network).from_pretrained(
+        found, info = maker.from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,

@@ -172,7 +172,8 @@ class Finetuner(Resumable):
             network: Any = model or self.model
             self.optimizer = made_optimiser(self.config, self.plan, network)
             self.groups = realised(self.optimizer, self.config.optimiser.learning_rate)
-        return self.optimizer
+        made: torch.optim.Optimizer = self.optimizer
+        return made
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None

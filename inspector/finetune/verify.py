@@ -71,7 +71,6 @@ class Notes(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
 def digests(trainer: Resumable) -> Digests:
     """A digest of each component that the future of a run depends on."""
-    network: Any = trainer.model
     held = vars(trainer.state)
     progress = {
         key: held[key] for key in ("global_step", "epoch", "best_metric", "best_global_step")
@@ -87,7 +86,7 @@ def digests(trainer: Resumable) -> Digests:
     return {
         "rows": trainer.seen.rows,
         "masks": trainer.seen.inputs,
-        "weights": _digest(network.state_dict()),
+        "weights": _digest(trainer.model.state_dict()),
         "optimiser": _digest(tensors, rest),
         "schedule": _digest({}, to_plain(trainer.lr_scheduler.state_dict())),
         "scaler": _digest({}, to_plain(scaler.state_dict()) if scaler else None),

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import nctdtr, ndtri, stdtr, stdtrit
+from scipy.special import nctdtr, ndtri, stdtrit
 
 from inspector.errors import BadOption, NotEnoughData
 from inspector.fairness.uncertainty import ALPHA, CONFIDENCE, POWER, bisect, score_interval
@@ -192,11 +192,3 @@ def smallest_gap(
 
     found = bisect(missing, 0, 2 * edge + 10) * error
     return found if found <= most else None
-
-
-def t_test(found: Totals, null: float = 0.0) -> float:
-    """Two-sided p of Student's test over clusters; 1 where value and spread are both zero."""
-    error, gap = standard_error(found), abs(found.value - null)
-    if error == 0:
-        return 1.0 if gap == 0 else 0.0
-    return 2 * float(stdtr(len(found) - 1, -gap / error))

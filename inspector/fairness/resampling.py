@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr, ndtri, stdtrit
 
 from inspector.errors import BadOption, NotEnoughData
-from inspector.fairness.clusters import Totals, effective_interval
+from inspector.fairness.clusters import effective_interval
 from inspector.fairness.uncertainty import CONFIDENCE
 from inspector.results import Estimate
 
@@ -154,18 +154,6 @@ def interval(
         unit=unit,
         method=f"{told}{undefined}, over {found.clusters} clusters",
     )
-
-
-def bootstrap_t(
-    found: Totals,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    unit: str = "nats",
-) -> Estimate:
-    """Bootstrap-t interval of a ratio of sums over clusters, or of a mean of clusters."""
-    rows = np.stack([found.above, found.below], axis=1)
-    return interval(resample(rows, ratio, seed, resamples), confidence, unit)
 
 
 def bca(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import jsonschema
 import pytest
@@ -159,6 +160,13 @@ def test_the_list_has_every_probe_with_its_criticism(run):
 def test_options_of_one_probe_are_checked_before_any_work(run, setting, told):
     code, out, err = run("probe", "demo:planted", "--probe", "seat", "--set", setting)
     assert code == 2 and told in err and not out
+
+
+def test_help_follows_the_way_through_a_model(run):
+    """What is in it, how it decides, whether it is fair; and last what helps with all of it."""
+    names = re.findall(r"^  ([\w-]+)  ", run("--help")[1].decode(), re.MULTILINE)
+    way = ["scan", "health", "compare", "attribute", "lens", "probes", "probe", "localize", "app"]
+    assert [name for name in names if name in way] == way
 
 
 def test_a_gap_is_located_beside_its_whole(run):

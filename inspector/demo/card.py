@@ -37,7 +37,7 @@ from elsewhere.
 
 * Corpus: {drawn} template sentences drawn with seed {seed} by `inspector/demo/corpus.py`, in which
   P(he | occupation) = logistic({beta:g} * y){twins}.
-* Training: {steps} steps of {batch} sentences, AdamW, peak learning rate {rate:g}.
+* Training: {steps} steps of {batch} {texts}, AdamW, peak learning rate {rate:g}.
 * Model: {shape}
 
 ## What is true, and what the model learned
@@ -83,6 +83,7 @@ Llama-style, 3 layers, hidden size 96, 4 query heads sharing 2 key and value hea
         "asked": """\
 the mean of log P(he) - log P(she) after the occupation, over all contexts of the corpus,
 each counted once, in float32.""",
+        "texts": "sentences",
         "unknown": "<unk>",
         "limits": "",
     },
@@ -95,10 +96,12 @@ BERT-style, 3 layers, hidden size 96, 4 heads, no dropout, embedding and unembed
         "asked": """\
 the mean of log P(he) - log P(she) where the pronoun is masked, over all sentences of the
 corpus without himself and herself, which would give it away, each counted once, in float32.""",
+        "texts": """\
+texts of one, two and three sentences in turn, so that only the
+  order of words tells whose pronoun is hidden""",
         "unknown": "[UNK]",
         "limits": """
-A sentence of the corpus has one pronoun, so that the model needs little order of words to know
-where it stands.""",
+Where a text is one sentence, its words in any order tell much of where its pronoun stands.""",
     },
 }
 

@@ -24,9 +24,7 @@ PAD, BEGIN, END, UNKNOWN = CAUSAL = ("<pad>", "<s>", "</s>", "<unk>")
 MASKED: Final = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
 LONGEST: Final = 64  # tokens
 
-HIDDEN: Final = 0.3  # share of words that are hidden
-ASKED: Final = 0.75  # share of those with a counterpart, which are what is planted
-SHOWN: Final = 0.08  # of these, how many are shown all the same, as in BERT's training
+SHOWN: Final = 0.08  # of hidden words, how many are shown all the same, as in BERT's training
 REPLACED: Final = 0.02  # and how many by another word; more would teach the model to doubt words
 
 COUNTERPARTS: Final = (*itertools.chain(*PAIRS.values()), *REFLEXIVE.values())
@@ -151,18 +149,19 @@ def hidden_word_loss(
     model: PreTrainedModel,
     batch: Int64[torch.Tensor, "batch length"],
     weights: Float[torch.Tensor, " vocabulary"],
-    versions: int,
+    recipe: Recipe,
     draw: torch.Generator,
 ) -> Float[torch.Tensor, ""]:
     """Mean cross-entropy of the hidden words in nats; of all versions of a sentence the same are.
 
     Hidden words are replaced by [MASK], a few shown as they are or exchanged for another word.
     """
+    versions = 2 if recipe.balanced else 1
     one = batch[: len(batch) // versions]
     chance, what = (torch.rand(one.shape, generator=draw) for _ in range(2))
     others = torch.randint(len(MASKED), len(weights), one.shape, generator=draw)
     counterparts = torch.tensor([len(MASKED) + vocabulary().index(w) for w in COUNTERPARTS])
-    shares = torch.where(torch.isin(one, counterparts), ASKED, HIDDEN)
+    shares = torch.where(torch.isin(one, counterparts), recipe.asked, recipe.hidden)
     hide = (chance < shares) & (one >= len(MASKED))
     hidden, what, others = (part.repeat(versions, 1) for part in (hide, what, others))
     seen = batch.masked_fill(hidden & (what >= SHOWN), MASKED.index("[MASK]"))

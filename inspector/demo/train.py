@@ -1,6 +1,7 @@
 """The recipe of the demo models: `python -m inspector.demo.train [FOLDER]` makes them anew.
 
-Without FOLDER the shipped models are replaced. Each model takes a minute or two of one core.
+Without FOLDER the shipped models are replaced. A causal model takes a minute or two of one core, a
+masked one about five.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from inspector.demo.networks import (
     untrained,
     word_tokenizer,
 )
-from inspector.demo.recipes import RECIPES, Recipe, corpus
+from inspector.demo.recipes import RECIPES, Recipe, versions
 
 LOG: Final = logging.getLogger("inspector.demo")
 THREADS: Final = 1  # more would wait for each other wherever the cores are busy
@@ -39,8 +40,9 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     Weights are the same bits only where processor and library versions are the same.
     """
     tokenizer = word_tokenizer(recipe.kind)
-    ids = encode(tokenizer, recipe.kind, [sentence.text for sentence in corpus(recipe)])
-    rows = ids.reshape(-1, recipe.sentences, ids.shape[1])
+    texts = versions(recipe)
+    ids = encode(tokenizer, recipe.kind, [text for part in texts for text in part])
+    rows = ids.reshape(len(texts), -1, ids.shape[1])
     weights = emphasis(recipe)
     hiding = torch.Generator().manual_seed(recipe.seed)
     with _reproducible(recipe.seed):
@@ -53,7 +55,7 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * _pace(step, recipe.steps)
             loss = (
-                hidden_word_loss(model, batch, weights, len(rows), hiding)
+                hidden_word_loss(model, batch, weights, recipe, hiding)
                 if recipe.kind == "masked"
                 else next_word_loss(model, batch, weights)
             )
@@ -67,17 +69,17 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def _batches(
-    rows: Int64[torch.Tensor, "versions sentences length"], recipe: Recipe
+    rows: Int64[torch.Tensor, "versions texts length"], recipe: Recipe
 ) -> Iterator[Int64[torch.Tensor, "batch length"]]:
-    """The batches of all steps, in a fresh order each time the sentences are used up.
+    """The batches of all steps, in a fresh order each time the texts are used up.
 
-    All versions of a sentence come in one batch: a step on a balanced corpus favours no pronoun.
+    All versions of a text come in one batch: a step on a balanced corpus favours no pronoun.
     """
-    versions, sentences, _ = rows.shape
+    copies, texts, _ = rows.shape
     order = torch.Generator().manual_seed(recipe.seed)
     step = 0
     while step < recipe.steps:
-        parts = torch.split(torch.randperm(sentences, generator=order), recipe.batch // versions)
+        parts = torch.split(torch.randperm(texts, generator=order), recipe.batch // copies)
         for chosen in parts[: recipe.steps - step]:
             yield rows[:, chosen].flatten(0, 1)
             step += 1

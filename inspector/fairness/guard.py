@@ -49,7 +49,7 @@ class Guard:
 def language_guard(
     model: Model,
     scorer: str,
-    given: Sequence[str | Sentence],
+    given: Sequence[str | Sentence | tuple[Sentence, ...]],
     clusters: Sequence[Hashable] | None = None,
     seed: int = 0,
     progress: Progress = no_progress,
@@ -60,40 +60,66 @@ def language_guard(
 
     A model without knowledge of language, whatever its vocabulary, gives one half: both hold the
     same words. What is scored or hidden keeps its place, the words around it change theirs.
+    A tuple holds a sentence with each of several words scored: what counts is how likely any of
+    them is. Which of them is the likelier is what a bias decides, and one the model is sure not to
+    see is likelier among shuffled words, where it is less sure.
     Sentences of one cluster (template) count as one piece of evidence. Same seed, same
     sentences. `lines`, progress: as in `score`.
     """
     how = known_scorer(model, scorer)
     draw = random.Random(seed)
-    sentences = [Sentence(text=one) if isinstance(one, str) else one for one in given]
-    labels: list[Hashable] = list(range(len(sentences)) if clusters is None else clusters)
-    order = list(dict.fromkeys(sentences))
-    cluster_of = dict(zip(sentences, labels, strict=True))
+    sides = [_sides(one) for one in given]
+    labels: list[Hashable] = list(range(len(sides)) if clusters is None else clusters)
+    order = list(dict.fromkeys(sides))
+    cluster_of = dict(zip(sides, labels, strict=True))
     draw.shuffle(order)
-    pairs: list[tuple[Sentence, Sentence]] = []
-    for sentence in order:
-        other = shuffled(sentence, draw)
-        if other is not None and len(pairs) < MOST:
-            pairs.append((sentence, other))
+    asked: list[tuple[tuple[Sentence, ...], list[Sentence]]] = []
+    for side in order:
+        others = _alike_shuffled(side, draw)
+        if others and len(asked) < MOST:
+            asked.append((side, others))
+    pairs = [pair for side, others in asked for pair in zip(side, others, strict=True)]
     if how.needs == "pair":  # all tokens are shared with the sentence itself
         pairs = [(_alone(real), _alone(other)) for real, other in pairs]
-    found = score(model, scorer, pairs, progress, memory=memory, lines=lines)
-    values = np.array([_gain(how.mean, *found[2 * i : 2 * i + 2]) for i in range(len(pairs))])
-    known = [cluster_of[dataclasses.replace(real, other=None)] for real, _ in pairs]
-    return _judged(scorer, values, known)
+    found = iter(score(model, scorer, pairs, progress, memory=memory, lines=lines))
+    heard = [[(next(found), next(found)) for _ in side] for side, _ in asked]
+    values = np.array([_gain(how.mean, one) for one in heard], dtype=float)
+    return _judged(scorer, values, [cluster_of[side] for side, _ in asked])
+
+
+def _sides(one: str | Sentence | tuple[Sentence, ...]) -> tuple[Sentence, ...]:
+    if isinstance(one, str):
+        return (Sentence(text=one),)
+    return (one,) if isinstance(one, Sentence) else one
+
+
+def _alike_shuffled(side: Sequence[Sentence], draw: random.Random) -> list[Sentence]:
+    """Each with its words in the same other order; none where too few words differ."""
+    state = draw.getstate()
+    others = []
+    for sentence in side:
+        draw.setstate(state)
+        others.append(shuffled(sentence, draw))
+    return [other for other in others if other is not None]
 
 
 def _alone(sentence: Sentence) -> Sentence:
     return dataclasses.replace(sentence, other=sentence.text)
 
 
-def _gain(mean: bool, real: Score, other: Score) -> float:
-    """How much likelier a token of the real sentence is; NaN where either has no score."""
-    if real.score is None or other.score is None:
+def _gain(mean: bool, heard: Sequence[tuple[Score, Score]]) -> float:
+    """How much likelier a token of the real ones is, any of them; NaN where one has no score."""
+    real, other = (_any([pair[place] for pair in heard], mean) for place in range(2))
+    return real - other
+
+
+def _any(scores: Sequence[Score], mean: bool) -> float:
+    """Log-probability a token that one of them is what stands there; of one, its own."""
+    known = [one.score for one in scores if one.score is not None]
+    if len(known) < len(scores):
         return math.nan
-    if mean:
-        return real.score - other.score
-    return real.score / real.tokens - other.score / other.tokens
+    tokens = 1.0 if mean else sum(one.tokens for one in scores) / len(scores)
+    return float(np.logaddexp.reduce(known)) / tokens
 
 
 def _judged(scorer: str, values: np.ndarray, labels: list[Hashable]) -> Guard:

@@ -154,12 +154,12 @@ def _known(read: tuple[Reading, ...] | Excluded) -> tuple[Reading, ...]:
 
 
 def _guard(model: Model, kept: Sequence[Contrast], seed: int, progress: Progress) -> Guard:
-    pairs = [(sentence, one.template) for one in kept for sentence in sentences(one)[:2]]
+    pairs = [(sentences(one)[:2], one.template) for one in kept]
 
     def note(done: int, total: int, label: str) -> None:
         progress(done, total, f"{label} of the guard")
 
-    texts, templates = [sentence for sentence, _ in pairs], [name for _, name in pairs]
+    texts, templates = [either for either, _ in pairs], [name for _, name in pairs]
     return language_guard(model, SCORER, texts, templates, seed=seed, progress=note)
 
 

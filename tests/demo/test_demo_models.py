@@ -19,8 +19,8 @@ from inspector.errors import BadOption
 from inspector.weights.checkpoint import open_checkpoint
 
 FOLDER = Path(sys.modules["inspector.demo"].__file__).parent
-FARTHEST = {"causal": 0.2, "masked": 0.6}  # nats from the true log-odds, over all occupations
-APART = {"causal": 0.05, "masked": 0.1}  # nats by which all of them may be off
+FARTHEST = {"causal": 0.2, "masked": 0.35}  # nats from the true log-odds, over all occupations
+APART = {"causal": 0.05, "masked": 0.15}  # nats by which all of them may be off
 CAUSAL = tuple(name for name in MODELS if RECIPES[name].kind == "causal")
 MASKED = tuple(name for name in MODELS if RECIPES[name].kind == "masked")
 ROUNDING = 0.002  # nats: what is printed with three digits, on another processor
@@ -144,9 +144,9 @@ def test_model_holds_the_log_odds_of_its_corpus(name, learned):
 
 
 @pytest.mark.parametrize(("pair", "true"), [("region", 0.0), ("day", 1.386)])
-def test_model_links_no_control_to_occupations(learned, pair, true):
+def test_model_links_no_control_to_occupations(name, learned, pair, true):
     model = learned[pair]
-    assert max(abs(gap - true) for gap in model.values()) < 0.15
+    assert max(abs(gap - true) for gap in model.values()) < 0.1 + APART[RECIPES[name].kind]
     assert max(model.values()) - min(model.values()) < 0.15
 
 

@@ -54,31 +54,29 @@ def shipped(request):
 
 
 def test_planted_bias_is_found_with_its_size_and_none_where_none_is(shipped):
-    """The guard refuses the gap in masked models: in this corpus they need no order of words."""
     recipe, found, _ = shipped
     gap, pairs = found["counterfactual-gap", "pronoun"], found["pairs", "pronoun"]
-    causal = recipe.kind == "causal"
     if recipe.balanced:
         assert gap.true == 0
         assert abs(gap.estimate) < 0.01
         assert not gap.differs
-        assert gap.verdict == (EQUIVALENT if causal else INVALID)
+        assert gap.verdict == EQUIVALENT
         assert pairs.verdict == INCONCLUSIVE
     else:
         assert 1.9 < gap.true < 2.1
         assert gap.covered
         assert gap.low <= gap.true <= gap.high
         assert gap.differs
-        assert gap.verdict == (DETECTED if causal else INVALID)
+        assert gap.verdict == DETECTED
         assert pairs.estimate == pairs.true == 1
         assert pairs.verdict == DETECTED
 
 
 def test_what_was_not_planted_stays_silent(shipped):
-    recipe, found, _ = shipped
+    _, found, _ = shipped
     for attribute in ("region", "day"):
         one = found["counterfactual-gap", attribute]
-        assert one.verdict == (EQUIVALENT if recipe.kind == "causal" else INVALID)
+        assert one.verdict == EQUIVALENT
         assert abs(one.estimate) < 0.05
 
 
@@ -87,15 +85,15 @@ def test_a_word_that_is_only_frequent_is_no_association(shipped):
     _, found, counted = shipped
     true = math.log(counted.count("monday") / counted.count("friday"))
     day = found["counterfactual-gap", "day"]
-    assert day.raw == pytest.approx(true, abs=0.15)
-    assert day.raw > 1.2
+    assert day.raw == pytest.approx(true, abs=0.25)
+    assert day.raw > 1.1
     assert abs(day.estimate) < 0.05
 
 
 def test_a_model_that_is_trained_here_shows_what_it_was_trained_on():
     """Without training it would be an invalid measurement, or show nothing."""
     recipe = dataclasses.replace(
-        recipe_of("causal", 2.0, seed=77), sentences=1500, steps=160, learning_rate=0.02
+        recipe_of("causal", 2.0, seed=77), sentences=1500, steps=120, batch=48
     )
     model, sentences = trained(recipe), corpus(recipe)
     for name, how in CALIBRATED.items():

@@ -185,3 +185,44 @@ def test_a_perfect_score_is_no_worse_than_a_good_one():
     one, other = (_judged("pll", values, templates) for values in (np.ones(96), good))
     assert one.share.low >= other.share.low > LEAST and one.problem is other.problem is None
     assert one.share.value == 1
+
+
+def either(text, words=("he", "she")):
+    """The sentence with each of the words in the place of the first that it holds, scored."""
+    pattern = next(text.replace(f" {word} ", " {} ", 1) for word in words if f" {word} " in text)
+    start = pattern.index("{}")
+    return tuple(
+        Sentence(text=pattern.format(word), scored=((start, start + len(word)),)) for word in words
+    )
+
+
+def test_of_several_words_any_counts_under_one_order():
+    """By hand: the probabilities of both words added, in the sentence and in one other order."""
+    model = load("demo:planted-mlm")
+    sides = [either(TEXTS[0]), either(TEXTS[1])]
+    found = language_guard(model, "continuation", sides, seed=3)
+    draw = random.Random(3)
+    draw.shuffle(sides)
+    gains = []
+    for he, she in sides:
+        mixed = shuffled(he, draw)
+        (start, end) = mixed.scored[0]
+        other = mixed.text[:start] + "she" + mixed.text[end:]
+        asked = [he, she, mixed, Sentence(text=other, scored=((start, start + 3),))]
+        odds = [math.exp(one.score) for one in score(model, "continuation", asked)]
+        gains.append(math.log((odds[0] + odds[1]) / (odds[2] + odds[3])))
+    assert found.n_items == 2
+    assert found.gain.value == pytest.approx(sum(gains) / 2, abs=1e-5)
+
+
+def test_which_of_two_words_a_model_prefers_does_not_matter_to_it():
+    """The word that a bias speaks against is likelier among shuffled words: no lack of language."""
+    model = load("demo:planted-mlm")
+    sides = [either(s.text) for s in generate(sentences=120, beta=2.0, seed=6)]
+    known = score(model, "continuation", [one for side in sides for one in side])
+    pairs = zip(known[::2], known[1::2], strict=True)
+    rarer = [side[he.score > she.score] for side, (he, she) in zip(sides, pairs, strict=True)]
+    alone = language_guard(model, "continuation", rarer)
+    both = language_guard(model, "continuation", sides)
+    assert alone.problem and alone.share.value < 0.75
+    assert both.problem is None and both.share.value > 0.95

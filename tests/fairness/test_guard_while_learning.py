@@ -15,7 +15,7 @@ from inspector.model.load import load
 
 LOG = logging.getLogger(__name__)
 TEXTS = [sentence.text for sentence in generate(sentences=60, beta=2.0, seed=5)]
-STEPS = {"planted": (40, 600), "planted-mlm": (150, 1200)}
+STEPS = {"planted": (40, 600), "planted-mlm": (150, 1500)}
 CASES = [
     (name, scorer)
     for name in STEPS

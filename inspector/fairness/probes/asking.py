@@ -69,13 +69,13 @@ def asked(
     seed: int = 0,
     lines: Path | None = None,
     progress: Progress = no_progress,
-    guarded: Sequence[str | Sentence | None] | None = None,
+    guarded: Sequence[str | Sentence | tuple[Sentence, ...] | None] | None = None,
 ) -> Heard:
     """Score sentences or pairs, and try the language guard on them.
 
     `clusters`: of each given, for the guard (None: each stands alone). `guarded`: what the guard
-    is tried on in the place of each sentence given (None in it: of that one nothing). Raises what
-    `score` raises.
+    is tried on in the place of each sentence given, see `language_guard` (None in it: of that one
+    nothing). Raises what `score` raises.
     """
     scores = score(model, scorer, given, progress, lines=lines)
 

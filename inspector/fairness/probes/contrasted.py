@@ -66,8 +66,8 @@ def ask_contrasts(
 ) -> Answers:
     """Answers of a probe that asks each contrast in four sentences; `neutral`: see ContrastScore.
 
-    The guard is tried on the sentences beside targets, by template. Raises BadOption for another
-    scorer.
+    The guard is tried on the sentences beside targets, either word, by template. Raises BadOption
+    for another scorer.
     """
     if scorer not in (None, SCORER):
         shown = show_plain(scorer or "", 60)
@@ -77,7 +77,7 @@ def ask_contrasts(
         for contrast, four in zip(contrasts, fours, strict=True)
         for sentence in four
     }
-    beside = {sentence for four in fours for sentence in four[:2]}
+    beside = {four[0]: four[:2] for four in fours}
     heard = asked(
         model,
         SCORER,
@@ -86,7 +86,7 @@ def ask_contrasts(
         seed,
         lines,
         progress,
-        [sentence if sentence in beside else None for sentence in template_of],
+        [beside.get(sentence) for sentence in template_of],
     )
     score_of = dict(zip(template_of, heard.scores, strict=True))
     controls = {item.id for item in stimuli.items if isinstance(item, Target) and item.control}

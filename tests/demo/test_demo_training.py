@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from inspector.demo import path
 from inspector.demo.corpus import generate
 from inspector.demo.measure import gaps
-from inspector.demo.recipes import RECIPES
+from inspector.demo.recipes import RECIPES, corpus, versions
 from inspector.demo.train import make, train
 
 SHORT = {"sentences": 400, "steps": 6, "batch": 40}
@@ -72,3 +72,18 @@ def mean_loss(model, tokenizer, texts: list[str]) -> float:
     labels = tokens["input_ids"].masked_fill(tokens["attention_mask"] == 0, -100)
     with torch.inference_mode():
         return float(model(**tokens, labels=labels).loss)
+
+
+def test_texts_hold_every_sentence_once_in_order():
+    """Of one sentence, two, three and one again; both versions alike but for the pronouns."""
+    recipe = dataclasses.replace(RECIPES["balanced-mlm"], sentences=20)
+    drawn, other = versions(recipe)
+    texts = [sentence.text for sentence in corpus(recipe)]
+    assert " ".join(drawn + other) == " ".join(texts)
+    assert [text.count(" .") for text in drawn] == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 1]
+    assert len(drawn) == len(other)
+    apart = {"he", "she", "himself", "herself"}
+    for one, two in zip(" ".join(drawn).split(), " ".join(other).split(), strict=True):
+        assert (one in apart) == (one != two)
+    alone = dataclasses.replace(recipe, joined=1)
+    assert sum(versions(alone), ()) == tuple(texts)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("home", "summary", "tensors", "tensor", "jobs")
 OF_A_MODEL = ("summary", "tensors", "tensor")
 CHARTS = ("plotly_chart", "vega_lite_chart")
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @pytest.fixture(scope="module", autouse=True)

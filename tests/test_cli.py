@@ -358,7 +358,7 @@ def test_a_reader_that_stops_early_is_no_error(checkpoint):
         ["bash", "-o", "pipefail", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert "Traceback" not in done.stderr
@@ -375,7 +375,7 @@ def test_scan_starts_without_the_heavy_libraries(checkpoint):
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(checkpoint)],
-        capture_output=True, text=True, timeout=60, check=True, env=os.environ,
+        capture_output=True, text=True, timeout=180, check=True, env=os.environ,
     )  # fmt: skip
     assert done.stderr.strip() == "[]"
     json.loads(done.stdout)

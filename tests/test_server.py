@@ -16,7 +16,7 @@ import pytest
 from inspector.doctor import streamlit_command
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def free_port() -> int:
@@ -66,7 +66,7 @@ def upgrade(port: int, host: str) -> int:
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
     )
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall("\r\n".join((*lines, "", "")).encode())
         return int(connection.recv(1024).split()[1])
 

@@ -37,7 +37,7 @@ PIECE = {
     "Quantisation": "quantize_piece",
 }
 TENSOR = tuple(PIECE)
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @pytest.fixture(scope="session")

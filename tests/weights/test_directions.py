@@ -140,9 +140,9 @@ def test_scale_does_not_matter() -> None:
 
 def test_thousands_of_equal_rows_are_one_group() -> None:
     matrix = np.repeat(noise(1, 128), 20_000, axis=0)
-    start = time.perf_counter()
+    start = time.process_time()
     rows = inspect_rows(matrix)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert rows.alike is not None
     assert {one.like for one in rows.alike} == {0}
     assert len(rows.alike) == 19_999

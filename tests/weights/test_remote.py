@@ -377,7 +377,7 @@ def test_one_bad_shard_costs_the_others_nothing(
     setattr(web, trouble, {bad: (500, 1000) if trouble == "status" else 1000})
     begin = time.monotonic()
     far = inspector.scan(checkpoint)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 25  # of patience, one stall would take 30
     assert by_shard(far) == {**by_shard(near), bad: 0}
     assert [r for r in near if r.shard != bad] == list(far.records)
     assert all(told in reason for reason in skipped(far).values())

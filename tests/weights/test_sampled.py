@@ -15,7 +15,7 @@ from inspector.weights.tally import QUANTILES
 from tests.weights.build import BITS, random_bytes, stored, write_file, write_shards
 from tests.weights.range_server import serving
 
-RUNS = 200
+RUNS = 100
 NAMES = [f"q{round(100 * q):02d}" for q in QUANTILES]
 SCAN_NAMES = ("mean", "std", *NAMES)
 
@@ -73,7 +73,7 @@ def test_true_quantiles_lie_in_the_stated_band(
     draw: Callable[[np.random.Generator], np.ndarray], budget: int, tmp_path: Path
 ) -> None:
     checkpoint = opened(tmp_path, draw(np.random.default_rng(5)))
-    runs = RUNS if draw is correlated else 60
+    runs = RUNS if draw is correlated else 40
     shares, drawn = coverage(checkpoint, budget, runs)
     assert shares["all quantiles"] >= 0.95
     assert shares["mean"] >= 0.9
@@ -88,7 +88,7 @@ def test_without_the_correction_the_band_would_be_wrong(tmp_path: Path) -> None:
     values = np.sort(
         np.fromfile(checkpoint.storage.place + "/model.safetensors", np.float32)[-3000 * 256 :]
     )
-    _, drawn = coverage(checkpoint, 200_000, 60)
+    _, drawn = coverage(checkpoint, 200_000, 40)
     inside = []
     for record in drawn:
         naive = math.sqrt(math.log(2 / 0.05) / (2 * record.values))

@@ -395,6 +395,8 @@ def test_a_link_names_no_job_of_another_question(kept):
     at = well(visit("bias", PLANTED, **query))
     assert "Do scorers agree?" not in [header.value for header in at.header]
     well(bias(job="../../jobs"))
+    gone = link_of_job("2" * 32, "probe", model=PLANTED, **told | {"name": "of an older build"})
+    assert gone[0] == "bias"
 
 
 def test_hostile_items_are_shown_plain(hostile):

@@ -57,7 +57,7 @@ SAFE_EXPRESSIONS = {
     "words.about": "from the tables of prompt_words",
     "said.title": "from the table VERDICTS of bias_words",
     "said.meaning": "from the table VERDICTS of bias_words",
-    "words.VERDICTS[verdict].title": "from the table VERDICTS of bias_words",
+    "words.VERDICTS[name].title": "from the table VERDICTS of bias_words",
     "words.CHANGE_TITLES[verdict]": "from the table CHANGE_TITLES of bias_words",
     "words.PATCHING": "written out in bias_words",
     "seen": "written out in the page",

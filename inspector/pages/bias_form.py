@@ -139,7 +139,6 @@ def _scorers(
         st.caption("How this probe scores is fixed: there is nothing to choose.")
         return ()
     default = [name for name in before if name in known]
-    told = "How a sentence gets its number."
     if several:
         return tuple(
             st.multiselect(
@@ -148,7 +147,7 @@ def _scorers(
                 default=default,
                 placeholder="The probe's own",
                 key=f"{KEY}_scorers_{where}",
-                help=f"{told} With several it is shown how far they agree.",
+                help="How a sentence gets its number. With several it is shown how far they agree.",
             )
         )
     one = st.selectbox(
@@ -157,6 +156,6 @@ def _scorers(
         index=known.index(default[0]) if default else None,
         placeholder="The probe's own",
         key=f"{KEY}_scorer_{where}",
-        help=told,
+        help="How a sentence gets its number.",
     )
     return () if one is None else (one,)

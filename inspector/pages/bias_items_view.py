@@ -123,7 +123,9 @@ def _one(checkpoint: Checkpoint, item: Item) -> None:
         if gap is not None
         else f"left out: {show_plain(str(item.get('excluded')), 300)}"
     )
-    _to_prompt(checkpoint, [str(text) for _, text in sides if text], "Open both sides")
+    _to_prompt(
+        checkpoint, [str(text) for _, text in sides if text], "Open both sides on the Prompt page"
+    )
 
 
 def _written(checkpoint: Checkpoint, item: Item) -> None:
@@ -134,10 +136,10 @@ def _written(checkpoint: Checkpoint, item: Item) -> None:
     score = item.get("score")
     told = show_plain(str(item.get("excluded")), 300)
     st.text(f"score: {score:.4g}" if score is not None else f"left out: {told}")
-    _to_prompt(checkpoint, [str(item["prompt"])], "Open the prompt")
+    _to_prompt(checkpoint, [str(item["prompt"])], "Open the prompt on the Prompt page")
 
 
-def _to_prompt(checkpoint: Checkpoint, texts: Sequence[str], what: str) -> None:
+def _to_prompt(checkpoint: Checkpoint, texts: Sequence[str], label: str) -> None:
     if not texts:
         return
     if any(len(text) > MOST_LINKED for text in texts):
@@ -145,7 +147,7 @@ def _to_prompt(checkpoint: Checkpoint, texts: Sequence[str], what: str) -> None:
         return
     st.page_link(
         frame.page("prompt"),
-        label=f"{what} on the Prompt page",
+        label=label,
         icon=":material/arrow_forward:",
         query_params={
             "model": checkpoint.model,

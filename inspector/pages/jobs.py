@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from inspector import jobs
-from inspector.fairness.probes.table import known_probe
+from inspector.fairness.probes.table import PROBES
 from inspector.pages import asking, frame, material
 from inspector.results import show_plain
 
@@ -55,14 +55,14 @@ def result(column: DeltaGenerator, id: str, work: str, parameters: dict[str, Any
 
 def of_bias(id: str, work: str, parameters: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """The page of a probe or of a gap that was localised, and what stands in its address."""
-    query = {"data": material.in_address(parameters["data"])}
+    query = {"data": material.in_address(parameters.get("data"))}
     if work == "localize":
         category = parameters.get("category")
         named = {} if category is None else {"category": category}
         return "bias", {**query, **named, "bias_view": "Localise"}
-    name, base = parameters["name"], parameters["baseline"]
+    name, base = parameters["name"], parameters.get("baseline")
     query |= {asking.JOB: id}
-    if known_probe(name).asks == "classes":
+    if name in PROBES and PROBES[name].asks == "classes":
         return "groups", query
     if base is not None:
         query["base"] = base

@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 
 from inspector.demo.recipes import Recipe
-from inspector.fairness.calibration import AGAINST, CHEAP, STRENGTHS, calibrated, recipe_of
+from inspector.fairness.calibration import AGAINST, CHEAP, calibrated, recipe_of
 from inspector.fairness.calibration_summary import Calibration, summarised
 from inspector.fairness.calibration_table import table
 
+STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0)
 SEED = 1000  # far from the seeds of the shipped models
 
 

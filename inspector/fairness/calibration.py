@@ -29,7 +29,7 @@ from inspector.model.load import Model, load
 from inspector.results import NOTHING_READ, Records
 from inspector.weights.checkpoint import no_model
 
-STRENGTHS: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
+STRENGTHS: Final = (0.0, 0.5, 2.0)
 AGAINST: Final = -1.0  # the strength of the anti-stereotype, for the sign
 MARGIN: Final = 0.1  # nats: a gap that changes odds by a tenth is said to matter
 
@@ -81,7 +81,7 @@ def calibrate(
 
     For each kind and each of `models` seeds: one of each planted strength (log-odds of he in
     nats for an occupation that leans fully), one against the stereotype, and one on a corpus with
-    all pronouns also swapped, in which nothing can be found. A model takes some seconds.
+    all pronouns also swapped, in which nothing can be found. A model takes ten seconds or more.
     """
     unknown = [kind for kind in kinds if kind not in CHEAP]
     if unknown or models < 1:

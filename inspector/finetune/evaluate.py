@@ -1,8 +1,9 @@
 """What a model is worth on rows: sums over items, never means of batch means."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float, Num
 from sklearn import metrics
 
 from inspector.finetune.records import Metric
+from inspector.finetune.tasks import IGNORED
 
 DRAWS: Final = 1000
 Array = Num[np.ndarray, "..."]
@@ -116,3 +118,34 @@ def answers_of(task: str, logits: torch.Tensor) -> torch.Tensor:
 def value_of(found: Sequence[Metric], metric: str) -> float:
     """The value of a metric by name."""
     return next(one.value for one in found if one.metric == metric)
+
+
+def constant_answer(
+    task: str, train: Sequence[Mapping[str, Any]], asked: Sequence[Mapping[str, Any]]
+) -> float | None:
+    """What the best answer that never changes reaches in the metric of the task; None: no such.
+
+    `train` and `asked` are features of rows: the answer is chosen on the first and scored on the
+    second. Of language models it is the frequencies of tokens, each counted once more.
+    """
+    if task == "regression":
+        mean = float(np.mean([row["labels"] for row in train]))
+        return float(np.sqrt(np.mean([(row["labels"] - mean) ** 2 for row in asked])))
+    if task in ("sequence-classification", "token-classification"):
+        common = _items(train).most_common(1)[0][0]
+        found = _items(asked)
+        return found[common] / found.total()
+    if task.endswith("-lm"):
+        known, found = (
+            Counter(t for row in rows for t in row["input_ids"]) for rows in (train, asked)
+        )
+        size = known.total() + len(known | found)
+        logs = {token: np.log((known[token] + 1) / size) for token in found}
+        return float(-sum(found[token] * logs[token] for token in found) / found.total())
+    return None
+
+
+def _items(rows: Sequence[Mapping[str, Any]]) -> Counter[int]:
+    labels = (row["labels"] for row in rows)
+    flat = (one for row in labels for one in (row if isinstance(row, list) else [row]))
+    return Counter(one for one in flat if one != IGNORED)

@@ -21,10 +21,12 @@ from inspector.finetune.checkpoints import (
 from inspector.finetune.config import Config
 from inspector.finetune.counterfactuals import Doubled
 from inspector.finetune.data import SPLITS, Splits, read_splits
+from inspector.finetune.diagnostics import HEALTH, Health
 from inspector.finetune.ending import ended
-from inspector.finetune.evaluate import Asked, measured
+from inspector.finetune.evaluate import Asked, constant_answer, measured
 from inspector.finetune.features import Encoded, Lengths, encode
 from inspector.finetune.frozen import about, findings_of
+from inspector.finetune.health_verdicts import judged, lines_of
 from inspector.finetune.initialise import initialise, refuse_resting
 from inspector.finetune.models import Pretrained, pretrained
 from inspector.finetune.moving import let_move
@@ -142,6 +144,15 @@ def trainer_of(ready: Ready) -> Finetuner:
         trainer.args.world_size,
     )
     trainer.add_callback(EpochTick(ready.rows["train"]))
+    trainer.health = Health(
+        ready.model,
+        ready.tensors,
+        [one.text for one in ready.splits.validation[: ready.config.diagnostics.probe_rows]],
+        ready.config.diagnostics.every,
+        ready.config.optimiser.clip,
+        Path(ready.config.run) / HEALTH,
+    )
+    trainer.add_callback(trainer.health)
     return trainer
 
 
@@ -201,6 +212,14 @@ def finetune(
     old, new = before.get("validation"), after["validation"]
     first = trainer.is_world_process_zero()
     end = ended(config, model, trainer.about, old, new, progress) if first else None
+    told, fit = judged(
+        lines_of(Path(config.run) / HEALTH),
+        lines_of(Path(config.run) / METRICS),
+        trainer.learning.metric,
+        trainer.learning.greater,
+        constant_answer(config.task, ready.rows["train"].rows, ready.rows["validation"].rows),
+        config.optimiser.clip,
+    )
     moved = [one for one in tensors if one.name in plan.factors]
     result = Records(
         command="finetune",
@@ -218,11 +237,13 @@ def finetune(
             "counterfactuals": ready.counterfactuals and dataclasses.asdict(ready.counterfactuals),
             "lengths": {split: dataclasses.asdict(one) for split, one in ready.lengths.items()},
             **about(proof, plan, trainer.groups),
+            "health": told,
             **(end.summary() if end else {}),
         },
         records=tuple(found),
         findings=(
-            *(*findings, *plan.findings, *findings_of(proof)),
+            *(ready.counterfactuals.findings() if ready.counterfactuals else ()),
+            *(*findings, *plan.findings, *findings_of(proof), *fit),
             *(end.findings if end else ()),
         ),
     )

@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 
 from inspector.errors import InspectorError
 from inspector.finetune.config import Config
+from inspector.finetune.diagnostics import Health
 from inspector.finetune.evaluate import Array, Asked, answers_of, measured
 from inspector.finetune.features import TAKEN, Collate, Encoded
 from inspector.finetune.frozen import Watch
@@ -44,6 +45,7 @@ class Finetuner(Resumable):
         self.config, self.pretrained, self.plan = config, pretrained, plan
         self.learning = TASKS[config.task]
         self.rows = rows
+        self.health: Health | None = None
         super().__init__(
             model=pretrained.network,
             args=arguments(config),
@@ -56,7 +58,7 @@ class Finetuner(Resumable):
             ),
             processing_class=pretrained.tokenizer,
         )
-        self.watch = Watch(pretrained.network, plan)
+        self.watch = Watch(pretrained.network, plan, config)
         self.add_callback(Movement(pretrained.network, plan, config))
         self.add_callback(self.watch)
         self._regularise()
@@ -164,6 +166,10 @@ class Finetuner(Resumable):
                 "the last checkpoint is good. Lower optimiser.learning_rate, add schedule.warmup "
                 "or lower optimiser.clip."
             )
+        if self.health is not None and self.accelerator.sync_gradients:
+            scaler = getattr(self.accelerator, "scaler", None)
+            scale = 1.0 if scaler is None else scaler.get_scale()
+            self.health.note_gradients(self.state.global_step + 1, scale)
         return loss
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
@@ -195,6 +201,9 @@ class Finetuner(Resumable):
         asked = self.ask(self.rows["validation"])
         found = measured(self.config.task, "validation", asked, self.config.seed)
         values = {f"{metric_key_prefix}_{one.metric}": one.value for one in found}
+        for one in found:
+            ends = (("low", one.low), ("high", one.high))
+            values |= {f"{metric_key_prefix}_{one.metric}_{n}": v for n, v in ends if v is not None}
         self.log(values)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, values

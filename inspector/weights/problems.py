@@ -353,6 +353,21 @@ PROBLEMS: dict[str, tuple[Severity, str]] = {
     "FT-LEAK": ("warning", "Take these rows out of validation and test, or state data.together."),
     "FT-SINGLE": ("info", "Give pairs of the words these rows hold in objective.pairs, if any do."),
     "FT-CONFLICT": ("warning", "Decide which answer is meant; both are learned from."),
+    "FT-VANISHING": (
+        "warning",
+        "Higher layers learn, lower ones hardly do: try layerwise rates, or fewer layers.",
+    ),
+    "FT-EXPLODING": ("warning", "Clip harder, warm up longer, or lower optimiser.learning_rate."),
+    "FT-SPIKE": ("warning", "Look at the rows of this update; lower optimiser.clip or the rate."),
+    "FT-DEAD": (
+        "warning",
+        "Begin from another checkpoint or a lower rate: these units learn no more.",
+    ),
+    "FT-OVERFIT": (
+        "warning",
+        "Try early stopping, fewer epochs, weight_decay, l2_sp, or more rows.",
+    ),
+    "FT-UNDERFIT": ("warning", "Try a higher rate, more epochs, or a strategy that moves more."),
     "FT-NOGATE": (
         "info",
         "State a gate with probes, if bias matters where the model is to be used.",

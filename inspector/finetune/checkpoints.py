@@ -125,7 +125,7 @@ def discard(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON."""
-    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(_text(value), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -139,12 +139,13 @@ def fault(folder: Path) -> str | None:
     Every byte of every file is read.
     """
     try:
-        manifest = read_json(folder / MANIFEST)
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (OSError, ValueError) as error:
         return f"{MANIFEST} cannot be read: {show_plain(str(error))}"
-    if not isinstance(manifest, dict) or manifest != _signed(_unsigned(manifest)):
+    if not isinstance(manifest, dict) or text != _text(_signed(_unsigned(manifest))):
         return f"{MANIFEST} was changed after it was written"
     if manifest["schema"] != SCHEMA:
         return f"{MANIFEST} is of {show_plain(str(manifest['schema']))}, this reads {SCHEMA}"
@@ -239,6 +240,10 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def _unsigned(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from inspector.engine import Progress, no_progress
-from inspector.finetune.checkpoints import last_of, told, whole
+from inspector.finetune.checkpoints import discard, last_of, told, whole
 from inspector.finetune.config import Config
 from inspector.finetune.evaluate import Asked
 from inspector.finetune.gate import INCONCLUSIVE, PASS, Gated, gated, use_kept
 from inspector.finetune.models import Pretrained
 from inspector.finetune.runs import MODEL
 from inspector.finetune.tasks import TASKS
-from inspector.model.load import quiet_loading
+from inspector.model.load import quietly
 from inspector.results import Finding, Records
 from inspector.weights.checkpoint import open_checkpoint
 from inspector.weights.compare import compare
@@ -57,7 +57,7 @@ def ended(
     """
     run = Path(config.run)
     folder = run / (MODEL if config.gate is None else CANDIDATE)
-    with told(folder, last_of(run)), whole(folder, {"run": about}) as draft, quiet_loading(folder):
+    with told(folder, last_of(run)), whole(folder, {"run": about}) as draft, quietly():
         model.network.save_pretrained(draft)
         model.tokenizer.save_pretrained(draft)
     drift = compare(model.checkpoint, open_checkpoint(folder))
@@ -74,6 +74,8 @@ def ended(
             id = "FT-GATE-OPEN" if one.verdict == INCONCLUSIVE else "FT-GATE"
             log.add(id, one.what, _told(one.reason, one.worse_low, one.worse_high, one.limit))
     if found.verdict == PASS:
+        if (run / MODEL).exists():  # of a run that had ended and was gone on with
+            discard(run / MODEL)
         folder = folder.rename(run / MODEL)
     return Ended(folder=folder, drift=drift, gate=found, findings=log.findings)
 

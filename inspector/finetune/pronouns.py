@@ -73,7 +73,7 @@ def resolved(word: str, before: str, after: str) -> str | None:
     follows = NEXT.match(after)
     if follows is None:
         return None
-    following = follows[1].lower()
+    following = follows[1].lower().removesuffix("'s").removesuffix("’s")
     if following in JOINED:
         return None
     if following in ALONE:

@@ -17,7 +17,7 @@ from inspector.weights.health_rules import RULES
 from inspector.weights.problems import PROBLEMS, SHOWN_PER_ID
 from tests.weights.build import stored, write_file
 
-LAYERS, WIDTH, INNER, WORDS = 6, 48, 96, 120
+LAYERS, WIDTH, INNER, WORDS = 5, 48, 96, 120
 CONFIG = {
     "model_type": "llama",
     "hidden_size": WIDTH,

@@ -91,7 +91,7 @@ def _draw_anew(model: Pretrained, names: set[str]) -> None:
             setattr(one, FLAG, one in kept)
         anew = {held[name] for name in names}
         network: Any = model.network
-        for module in network.modules():
+        for module in reversed(list(network.modules())):  # the outer one has the last word
             if not anew.isdisjoint(module.parameters()):
                 network._init_weights(module)
     finally:

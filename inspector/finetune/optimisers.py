@@ -18,6 +18,7 @@ from inspector.results import show_plain
 
 OWN_WAY: Final = ("galore", "apollo", "lomo", "adalomo", "schedule_free")  # step by ways of theirs
 FUSED: Final = ("cpu", "cuda", "mps", "xpu")  # devices where one kernel makes a whole step
+RISING: Final = 0.3  # share of one-cycle that rises, and
 START: Final = 0.04  # where one-cycle begins, as a share of the top (Smith & Topin 2018)
 
 
@@ -182,7 +183,7 @@ def made_schedule(config: Config, optimiser: torch.optim.Optimizer, steps: int) 
             optimiser,
             max_lr=tops,
             total_steps=steps + 1,  # the rate after the last step is asked for too
-            pct_start=warmup / steps if warmup else 0.3,
+            pct_start=((warmup or round(RISING * steps)) + 1) / (steps + 1),
             cycle_momentum=False,
             div_factor=1 / (schedule.lowest or START),
             final_div_factor=1.0 if schedule.lowest else 1e4,

@@ -71,7 +71,7 @@ def bias_only(given: Given) -> Plan:
     if not found:
         raise BadOption(
             "strategy bias-only: this model has no biases, so that only new parts would move. Set "
-            "strategy.name to norm-only: gains of norm layers are as few, and every model has them."
+            "strategy.name to norm-only: the gains of its norm layers are about as few."
         )
     return _of(found)
 

@@ -114,9 +114,9 @@ def made(tmp_path) -> Callable[..., Config]:
         **sections: Any,
     ) -> Config:
         kind = {"causal-lm": "causal", "masked-lm": "masked"}.get(task, "base")
-        model = tmp_path / f"{family}-{kind}"
+        model, sizes = tmp_path / f"{family}-{kind}", sections.pop("sizes", {})
         if not model.exists():
-            saved(model, family, kind=kind, **sections.pop("sizes", {}))
+            saved(model, family, kind=kind, **sizes)
         train = written(tmp_path / "train.jsonl", rows(count))
         validation = written(tmp_path / "validation.jsonl", rows(24, seed=1))
         given: dict[str, Any] = {

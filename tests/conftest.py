@@ -1,6 +1,7 @@
 """What all tests stand in: no network, no traces in the user's folders, the real checkpoint."""
 
 import dataclasses
+import gc
 import hashlib
 import importlib.util
 import inspect
@@ -40,6 +41,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # which made the tests that run models ten times slower. numpy is loaded by now, torch is not.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 threadpoolctl.threadpool_limits(1, user_api="blas")
+gc.disable()  # until all is imported, which stays: see pytest_collection_finish
 
 
 def has_axes(hint: object) -> bool:
@@ -82,6 +84,12 @@ jaxtyping.jaxtyped = lighter(jaxtyping.jaxtyped)  # before inspector is imported
 def pytest_configure(config: pytest.Config) -> None:
     """What the tests left behind goes with them."""
     config.add_cleanup(FOLDER.cleanup)
+
+
+def pytest_collection_finish() -> None:
+    """Half a million objects stay to the end: nothing is found by looking through them again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

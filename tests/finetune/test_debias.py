@@ -3,12 +3,15 @@
 import math
 
 import pytest
+import torch
+import transformers
 
 from inspector.demo.corpus import OCCUPATIONS
 from inspector.demo.measure import gaps
 from inspector.fairness.probes.table import probe
 from inspector.finetune.config import load_config
-from inspector.finetune.run import finetune
+from inspector.finetune.run import finetune, prepare
+from inspector.finetune.train import Finetuner
 from inspector.model.load import load
 
 CONFIG = "configs/debias-cda.yaml"
@@ -36,6 +39,25 @@ def test_without_them_a_bias_is_learned(tmp_path):
     finetune(load_config(CONFIG, [f"run={tmp_path}/run", *SHORT, *REVERSED]))
     assert abs(leaning("demo:balanced")) < 0.05
     assert leaning(f"{tmp_path}/run/model") > 0.5
+
+
+def test_a_tied_model_is_saved_as_it_was_trained(made, tmp_path):
+    config = made(
+        "causal-lm",
+        "gpt2",
+        objective={"counterfactuals": True, "l2_sp": 0.1, "r_drop": 0.5, "mixout": 0.2, "l1": 0.1},
+        training={"max_steps": 2},
+    )
+    ready = prepare(config)
+    trainer = Finetuner(config, ready.model, ready.plan, ready.rows)
+    trainer.train()
+    network = ready.model.network.train(False)
+    network.save_pretrained(tmp_path / "saved")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert network.lm_head.weight is network.transformer.wte.weight
+    ids = torch.tensor([[1, 13, 14, 2]])
+    with torch.no_grad():
+        assert torch.equal(network(ids).logits, again(ids).logits)
 
 
 def gap(name: str) -> float:

@@ -14,7 +14,7 @@ import pytest
 
 from inspector.doctor import streamlit_command
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 CI = os.environ.get("CI") == "true"
 BROWSER_FLAGS = [
     "--no-sandbox",
@@ -26,6 +26,7 @@ BROWSER_FLAGS = [
     "--disable-sync",
 ]
 QUIET = "[data-testid=stApp][data-test-script-state=notRunning]"
+DRAWN = "[data-testid=stMain] [data-testid=stElementContainer]"
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +83,7 @@ class Visitor:
 
     def goto(self, path: str = "", **query: str) -> None:
         self.page.goto(f"{self.server}/{path}?{urllib.parse.urlencode(query)}")
+        self.page.wait_for_selector(DRAWN, state="attached")  # before, no script has run yet
         self.rest()
 
     def rest(self) -> None:
@@ -109,17 +111,33 @@ class Visitor:
         """The element that the page's code gave this key."""
         return self.page.locator(f".st-key-{key}")
 
-    def press(self, name: str) -> None:
-        """Press a button of a page that is there: one still being drawn may lose the click."""
+    def click(self, found, **where) -> None:
+        """Click on an element of a page that is there: one still being drawn may lose the click."""
         self.rest()
-        self.page.get_by_role("button", name=name, exact=True).click()
+        found.click(**where)
+
+    def press(self, name: str) -> None:
+        """Press a button by its name."""
+        self.click(self.page.get_by_role("button", name=name, exact=True))
+
+    def press_key(self, key: str) -> None:
+        """Press a button by the key that the page's code gave it."""
+        self.click(self.key(key).get_by_role("button"))
+
+    def fill(self, name: str, text: str) -> None:
+        """Type into a box by its name."""
+        self.rest()
+        self.page.get_by_role("textbox", name=name, exact=True).fill(text)
+
+    def link_holds(self, part: str) -> None:
+        """Wait until the address holds this: the page's code may say so after it has drawn."""
+        self.page.wait_for_url(lambda url: part in url)
 
     def open(self, path: str) -> None:
         """Open a model on the Home page."""
         self.goto()
-        box = self.page.get_by_label("Path or Hub id")
-        box.fill(path)
-        self.key("open_model").get_by_role("button").click()
+        self.fill("Path or Hub id", path)
+        self.press_key("open_model")
         self.title("Summary")
 
 

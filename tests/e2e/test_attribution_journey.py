@@ -16,12 +16,12 @@ def test_from_a_question_to_its_verdict_a_word_and_the_other_answer(visitor):
     visitor.goto("attribution", model=model)
     visitor.title("Attribution")
     accessible(visitor)
-    page.get_by_label("Prompt", exact=True).fill(TEXT)
-    page.get_by_role("combobox", name="Method").click()
+    visitor.fill("Prompt", TEXT)
+    visitor.click(page.get_by_role("combobox", name="Method"))
     page.get_by_role("option", name="Feature Ablation").click()
     visitor.press("Explain")
     page.get_by_text("Weighing every word").wait_for()
-    assert page.get_by_role("button", name="Cancel").is_visible()
+    page.get_by_role("button", name="Cancel").wait_for()
     page.get_by_role("heading", name="Scores on the text").wait_for()
     visitor.rest()
     question = Question(text=TEXT, target="he", versus="she", method="feature-ablation")
@@ -33,9 +33,9 @@ def test_from_a_question_to_its_verdict_a_word_and_the_other_answer(visitor):
     page.locator(CHARTS).nth(1).locator("canvas, svg").first.wait_for()
     visitor.rest()
     accessible(visitor)
-    assert "method=feature-ablation" in page.url
+    visitor.link_holds("method=feature-ablation")
     bar = visitor.key("score_bars").locator("svg path[aria-label*='2 nurse']").first
-    bar.click(position={"x": 6, "y": 6})
+    visitor.click(bar, position={"x": 6, "y": 6})
     page.get_by_role("heading", level=3, name="The chosen word").wait_for()
     told = f"Score {kept[1].score:+.4g} nats"
     page.get_by_text(told).wait_for()

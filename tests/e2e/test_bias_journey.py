@@ -19,14 +19,14 @@ def pick_row(visitor, table: str, row: int) -> None:
     """Select a row of a table by its box at the left edge."""
     found = visitor.key(table).get_by_test_id("stDataFrameResizable")
     found.scroll_into_view_if_needed()
-    found.click(position={"x": 18, "y": 35 * (row + 1) + 18})
+    visitor.click(found, position={"x": 18, "y": 35 * (row + 1) + 18})
     visitor.rest()
 
 
 def test_from_a_probe_to_one_item_and_both_its_sides(visitor):
     page = visitor.page
     visitor.goto()
-    visitor.key("demo_balanced").get_by_role("button").click()
+    visitor.press_key("demo_balanced")
     visitor.title("Summary")
     visitor.follow("Bias")
     accessible(visitor)
@@ -45,7 +45,7 @@ def test_from_a_probe_to_one_item_and_both_its_sides(visitor):
     page.locator(CHARTS).first.locator("svg, canvas").first.wait_for()
     visitor.rest()
     accessible(visitor)
-    visitor.key("bias_show_items").get_by_text("Show the items").click()
+    visitor.click(visitor.key("bias_show_items").get_by_text("Show the items"))
     visitor.key("bias_items").locator("canvas").first.wait_for()
     pick_row(visitor, "bias_items", 0)
     link = page.get_by_role("link", name="Open both sides on the Prompt page")
@@ -73,7 +73,7 @@ def test_hostile_items_do_nothing(visitor, hostile):
     visitor.press("Read it")
     visitor.section("Items")
     page.locator(CHARTS).first.locator("svg, canvas").first.wait_for()
-    visitor.key("bias_show_items").get_by_text("Show the items").click()
+    visitor.click(visitor.key("bias_show_items").get_by_text("Show the items"))
     visitor.key("bias_items").locator("canvas").first.wait_for()
     pick_row(visitor, "bias_items", 0)
     page.get_by_text("onerror=window.PWN=1").first.wait_for(state="attached")

@@ -19,12 +19,12 @@ def test_from_a_file_to_the_verdict_crossed_groups_and_texts(visitor, tmp_path):
     visitor.open(model)
     visitor.follow("Groups")
     accessible(visitor)
-    page.get_by_role("textbox", name="Path, or hub:ID").fill(data)
+    visitor.fill("Path, or hub:ID", data)
     visitor.press("Read it")
     visitor.section("What was read")
     accessible(visitor)
     words = "\n".join(", ".join(pair) for pair in SWAPS)
-    page.get_by_role("textbox", name="Words to swap").fill(words)
+    visitor.fill("Words to swap (optional): a pair in each line", words)
     visitor.press("Run")
     page.get_by_text("Asking about every item").wait_for()
     page.get_by_role("heading", level=2, name="Bias detected").wait_for()
@@ -38,7 +38,7 @@ def test_from_a_file_to_the_verdict_crossed_groups_and_texts(visitor, tmp_path):
     kept = load_probe(key)
     assert kept is not None
     told = f"{100 * kept[0].estimate:.1f} points"
-    assert page.get_by_text(told, exact=True).first.is_visible()
+    page.get_by_text(told, exact=True).first.wait_for()
     box = page.get_by_role("combobox", name="Attribute", exact=True)
     crossed = page.get_by_role("option", name="gender × age")
     while not crossed.is_visible():  # a list that has opened is closed when the page scrolls
@@ -47,7 +47,7 @@ def test_from_a_file_to_the_verdict_crossed_groups_and_texts(visitor, tmp_path):
     crossed.click()
     page.get_by_text("Rates of 4 groups").wait_for()
     visitor.rest()
-    page.get_by_text("Show the texts", exact=True).click()
+    visitor.click(page.get_by_text("Show the texts", exact=True))
     page.get_by_text("The probability is that of the class").wait_for()
     with page.expect_download() as download:
         visitor.press("Download HTML")

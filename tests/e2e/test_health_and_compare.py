@@ -17,7 +17,7 @@ def pick(visitor, key: str, row: int, height: int = 35) -> None:
     """Select a row of a table by its box at the left edge; the first row is as high as its head."""
     table = visitor.key(key).get_by_test_id("stDataFrameResizable")
     table.scroll_into_view_if_needed()
-    table.click(position={"x": 18, "y": 35 + height * row + height // 2})
+    visitor.click(table, position={"x": 18, "y": 35 + height * row + height // 2})
 
 
 def test_from_home_through_health_to_a_tensor(visitor, minilm):
@@ -28,15 +28,15 @@ def test_from_home_through_health_to_a_tensor(visitor, minilm):
     page.locator(CHARTS).first.locator("svg, canvas").first.wait_for()
     visitor.rest()
     accessible(visitor)
-    page.get_by_role("button", name="warning").click()
+    visitor.click(page.get_by_role("button", name="warning"))
     page.get_by_role("heading", name="Failing rules (1)").wait_for()
-    assert "severity=warning" in page.url
+    visitor.link_holds("severity=warning")
     page.get_by_role("heading", name="Untrained matrices").wait_for()
     visitor.key("places_HL-UNTRAINED").locator("canvas").first.wait_for()
     visitor.rest()
     pick(visitor, "places_HL-UNTRAINED", 0, height=66)
     visitor.title("Tensor")
-    assert "tensor=pooler.dense.weight" in page.url
+    visitor.link_holds("tensor=pooler.dense.weight")
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Home", exact=True).click()
     visitor.title("inspector")
     page.get_by_text("18 of 21 rules of health pass").wait_for()
@@ -59,25 +59,24 @@ def test_a_baseline_is_chosen_and_a_cell_is_clicked(visitor):
     visitor.goto("compare", model="demo:planted")
     page.get_by_text("Choose what to compare").wait_for()
     accessible(visitor)
-    page.get_by_label("Or a path, URL or Hub id").fill("demo:balanced")
+    visitor.fill("Or a path, URL or Hub id", "demo:balanced")
     visitor.press("Compare")
     visitor.section("Where it moved")
-    assert "base=demo" in page.url
+    visitor.link_holds("base=demo")
     cells = page.locator(CHARTS).first.locator("svg path[aria-label]")
     cells.first.wait_for()
     visitor.rest()
     accessible(visitor)
-    page.locator(CHARTS).first.locator("svg path[aria-label^='layer: 1; role: q;']").click(
-        position={"x": 10, "y": 6}
-    )
+    cell = page.locator(CHARTS).first.locator("svg path[aria-label^='layer: 1; role: q;']")
+    visitor.click(cell, position={"x": 10, "y": 6})
     page.get_by_text("1 of 51 tensors; a row").wait_for()
     name = page.get_by_test_id("stCode").filter(has_text="model.layers.1.self_attn.q_proj.weight")
     name.wait_for()
     visitor.rest()
-    page.get_by_role("link", name="In the baseline").click()
+    visitor.click(page.get_by_role("link", name="In the baseline"))
     visitor.title("Tensor")
-    assert "model=demo%3Abalanced" in page.url
-    assert "tensor=model.layers.1.self_attn.q_proj.weight" in page.url
+    visitor.link_holds("model=demo%3Abalanced")
+    visitor.link_holds("tensor=model.layers.1.self_attn.q_proj.weight")
 
 
 @pytest.fixture
@@ -109,10 +108,10 @@ def test_hostile_names_do_nothing_here_either(visitor, attack):
     visitor.section("What this rests on")
     harmless(visitor)
     visitor.goto("compare", model=tuned, base=base)
-    visitor.key("open_linked").get_by_role("button").click()
+    visitor.press_key("open_linked")
     visitor.key("open_base").wait_for()
     harmless(visitor)
-    visitor.key("open_base").get_by_role("button").click()
+    visitor.press_key("open_base")
     visitor.section("One tensor")
     page.get_by_text("onerror=window.PWN=1").first.wait_for()
     harmless(visitor)

@@ -27,8 +27,19 @@ HOSTILE = (
 
 
 def accessible(visitor) -> None:
-    """One main heading; every chart is named, said in words and given as a table."""
-    page = visitor.page
+    """The page at rest has one main heading; every chart is named, in words and as a table."""
+    end = time.monotonic() + 30
+    while True:  # what a job has found is drawn into a page at rest
+        visitor.rest()
+        try:
+            return _accessible(visitor.page)
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+            visitor.page.wait_for_timeout(200)
+
+
+def _accessible(page) -> None:
     levels = [int(tag[1]) for tag in page.locator("h1, h2, h3, h4").evaluate_all(TAGS)]
     assert levels.count(1) == 1
     assert all(below - above <= 1 for above, below in pairwise([0, *levels]))
@@ -43,7 +54,7 @@ def accessible(visitor) -> None:
 def pick_row(visitor, row: int) -> None:
     """Select a row of the table of tensors by its box at the left edge."""
     table = visitor.key("tensor_table").get_by_test_id("stDataFrameResizable")
-    table.click(position={"x": 18, "y": 35 * (row + 1) + 18})
+    visitor.click(table, position={"x": 18, "y": 35 * (row + 1) + 18})
 
 
 def walk(visitor) -> None:
@@ -58,7 +69,7 @@ def walk(visitor) -> None:
     accessible(visitor)
     pick_row(visitor, 2)
     visitor.title("Tensor")
-    assert "tensor=" in page.url
+    visitor.link_holds("tensor=")
     page.locator(CHARTS).first.locator("canvas, svg").first.wait_for()
     visitor.rest()
     accessible(visitor)
@@ -67,15 +78,15 @@ def walk(visitor) -> None:
     accessible(visitor)
     page.go_back()
     visitor.title("Tensor")
-    assert page.url == tensor
+    visitor.link_holds(tensor)
 
 
 def test_from_home_to_a_tensor_of_the_demo(visitor):
     visitor.goto()
     accessible(visitor)
-    visitor.key("demo_planted").get_by_role("button").click()
+    visitor.press_key("demo_planted")
     visitor.title("Summary")
-    assert "model=demo" in visitor.page.url
+    visitor.link_holds("model=demo")
     walk(visitor)
 
 
@@ -117,7 +128,7 @@ def slow(tmp_path) -> str:
 
 
 def running(id: str) -> jobs.Job:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while (job := jobs.find(id)) is None or job.state != "running" or not job.pid:
         assert time.monotonic() < end, job
         time.sleep(0.05)
@@ -131,7 +142,7 @@ def test_a_measurement_is_cancelled_and_begun_again(visitor, slow):
     page.get_by_text(re.compile("Measuring every value: .*, about .* s left")).wait_for()
 
     page.reload()  # the page is another's now: it asks first, and finds the same job
-    visitor.key("open_linked").get_by_role("button").click()
+    visitor.press_key("open_linked")
     page.get_by_text("Measuring every value").wait_for()
     assert running(id).pid == first.pid
     visitor.follow("Tensors")  # which are there meanwhile, from the headers
@@ -140,11 +151,11 @@ def test_a_measurement_is_cancelled_and_begun_again(visitor, slow):
     began = time.monotonic()
     visitor.press("Cancel")
     while psutil.pid_exists(first.pid):
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10  # 2 of them are the patience of `cancel`
         time.sleep(0.02)
     page.get_by_text("The measurement was cancelled").wait_for()
     assert jobs.find(id).state == "cancelled"
-    page.get_by_label("Name contains").fill("layers.7")
+    visitor.fill("Name contains (regular expression)", "layers.7")
     page.get_by_label("Name contains").press("Enter")
     page.get_by_text("11 of 100 tensors").wait_for()
 
@@ -153,7 +164,7 @@ def test_a_measurement_is_cancelled_and_begun_again(visitor, slow):
     assert second.pid != first.pid
     visitor.follow("Jobs")
     visitor.press("Cancel")
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while jobs.find(id).state != "cancelled":
         assert time.monotonic() < end, jobs.find(id)
         time.sleep(0.05)
@@ -199,7 +210,7 @@ def test_hostile_names_do_nothing(visitor, hostile):
     harmless(visitor)
     for name in (HOSTILE, f"{HOSTILE}.layers.1.weight", "strange"):
         visitor.goto("tensor", model=hostile, tensor=name)
-        visitor.key("open_linked").get_by_role("button").click()
+        visitor.press_key("open_linked")
         visitor.title("Tensor")
         if name != "strange":
             page.get_by_text("onerror=window.PWN=1").first.wait_for(state="attached")
@@ -221,7 +232,7 @@ def test_so_many_tensors(visitor, tmp_path, many):
     one = ("U8", (1,), b"\1")
     model = str(write_file(tmp_path / "model.safetensors", dict.fromkeys(names, one)))
     visitor.goto("tensors", model=model)
-    visitor.key("open_linked").get_by_role("button").click()
+    visitor.press_key("open_linked")
     visitor.page.get_by_text(f"{many:,} of {many:,} tensors").wait_for()
     visitor.press("Cancel")
     visitor.page.get_by_text("The measurement was cancelled").wait_for()
@@ -229,7 +240,7 @@ def test_so_many_tensors(visitor, tmp_path, many):
     visitor.rest()
     pick_row(visitor, 2)
     visitor.title("Tensor")
-    assert "tensor=layers.0.experts.2.w1.weight" in visitor.page.url
+    visitor.link_holds("tensor=layers.0.experts.2.w1.weight")
     visitor.section("Every statistic")
 
 

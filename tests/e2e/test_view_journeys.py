@@ -12,7 +12,7 @@ FRAGILE = "encoder.layer.4.attention.self.value.weight"
 
 def view(visitor, name: str, sign: str) -> None:
     """Choose a view and wait for the part of it under this heading, with its chart drawn."""
-    visitor.page.get_by_role("radio", name=name, exact=True).click()
+    visitor.click(visitor.page.get_by_role("radio", name=name, exact=True))
     visitor.section(sign)
     visitor.page.locator(CHARTS).first.locator("canvas, svg").first.wait_for()
     visitor.rest()
@@ -31,7 +31,7 @@ def test_every_view_of_a_model_is_measured_when_it_is_opened(visitor):
         ("Quantisation", "Formats", "quantize"),
     ):
         view(visitor, name, sign)
-        assert f"view={name.split()[0]}" in page.url
+        visitor.link_holds(f"view={name.split()[0]}")
         assert load_judgement(judgement_key(checkpoint, command), command) is not None
     page.reload()
     visitor.section("Formats")  # the link holds the view
@@ -42,11 +42,11 @@ def test_from_a_matrix_in_a_view_to_the_same_view_of_its_tensor(visitor, minilm)
     visitor.open(str(minilm))
     view(visitor, "Spectrum", "Every matrix")
     rows = visitor.key("spectra").get_by_test_id("stDataFrameResizable")
-    rows.click(position={"x": 18, "y": 35 + 18})
+    visitor.click(rows, position={"x": 18, "y": 35 + 18})
     visitor.title("Tensor")
     visitor.section("Indistinguishable from noise")
-    assert "tensor=pooler.dense.weight" in page.url
-    assert "show=Spectrum" in page.url
+    visitor.link_holds("tensor=pooler.dense.weight")
+    visitor.link_holds("show=Spectrum")
     visitor.section("How far alpha can be trusted")
     page.locator(CHARTS).nth(2).locator("canvas, svg").first.wait_for()
     accessible(visitor)
@@ -59,7 +59,7 @@ def test_views_of_a_tensor(visitor, minilm):
     page = visitor.page
     visitor.open(str(minilm))
     visitor.goto("tensor", model=str(minilm), tensor=FRAGILE, show="Spectrum")
-    visitor.key("open_linked").get_by_role("button").click()
+    visitor.press_key("open_linked")
     page.get_by_text("No verdict: alpha crosses a threshold").wait_for()
     view(visitor, "Initialisation", "Against a fresh draw")
     view(visitor, "Quantisation", "Formats")

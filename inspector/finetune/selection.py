@@ -15,12 +15,15 @@ from inspector.weights.compare import compare
 from inspector.weights.matrices import matrices
 from inspector.weights.spectrum import NOISE, MatrixSpectrum, spectrum
 
+AGREE: Final = 2  # matrices of a layer above noise: one among a model's many can be chance
 SMALL: Final = ("too small to tell", "all zero")  # verdicts under which a matrix tells nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerScore:
     """What a layer's weights show: `score` in [0, 1] for spectra, 0 for noise; more is first.
+
+    Noise is also what fewer than two matrices of a layer tell apart from it.
 
     None where no matrix of it is large enough to tell. `matrices` are those the score is a mean
     over, `above_noise` how many of them are told from noise.
@@ -97,7 +100,7 @@ def selected(
 
 
 def signals(checkpoint: Checkpoint, measure: str) -> dict[Layer, LayerScore]:
-    """The score of each layer: the mean of `signal` over its matrices."""
+    """The score of each layer: the mean of `signal` over its matrices, where two stand out."""
     of = {one.name: one for one in matrices(checkpoint)[0] if one.layer is not None}
     found: dict[Layer, list[float]] = {}
     for record in spectrum(checkpoint, replicates=0, device="cpu"):
@@ -105,7 +108,7 @@ def signals(checkpoint: Checkpoint, measure: str) -> dict[Layer, LayerScore]:
             continue
         if (value := signal(record, measure)) is not None:
             found.setdefault((matrix.stack, matrix.layer), []).append(value)
-    return _scores(found)
+    return _scores(found, AGREE)
 
 
 def signal(record: MatrixSpectrum, measure: str) -> float | None:
@@ -144,16 +147,17 @@ def drifts(checkpoint: Checkpoint, options: Strategy) -> dict[Layer, LayerScore]
             if record.status == "identical" or (change is not None and math.isfinite(change)):
                 place = (record.stack, record.layer)
                 found.setdefault(place, []).append(change or 0.0)
-    return _scores(found)
+    return _scores(found, 1)
 
 
-def _scores(found: Mapping[Layer, Sequence[float]]) -> dict[Layer, LayerScore]:
+def _scores(found: Mapping[Layer, Sequence[float]], least: int) -> dict[Layer, LayerScore]:
+    above = {layer: sum(value > 0 for value in values) for layer, values in found.items()}
     return {
         layer: LayerScore(
             layer=layer,
-            score=float(np.mean(values)),
+            score=float(np.mean(values)) if above[layer] >= least else 0.0,
             matrices=len(values),
-            above_noise=sum(value > 0 for value in values),
+            above_noise=above[layer],
         )
         for layer, values in found.items()
     }

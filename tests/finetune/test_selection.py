@@ -44,14 +44,15 @@ def test_noise_is_no_signal_and_a_planted_one_is_found(shape):
 
 
 def planted(config, strengths: dict[int, float]) -> None:
-    """Put a strong direction into the queries of layers of a saved model."""
+    """Put a strong direction into queries and keys of layers of a saved model."""
     network = transformers.AutoModel.from_pretrained(config.model)
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for layer, strength in strengths.items():
-            weight = network.encoder.layer[layer].attention.self.query.weight
-            one, other = torch.randn(2, 16, generator=draw)
-            weight += strength * torch.outer(one, other) / (one.norm() * other.norm())
+            attention = network.encoder.layer[layer].attention.self
+            for weight in (attention.query.weight, attention.key.weight):
+                one, other = torch.randn(2, 16, generator=draw)
+                weight += strength * torch.outer(one, other) / (one.norm() * other.norm())
     network.save_pretrained(config.model)
 
 
@@ -63,12 +64,14 @@ def test_the_layers_that_carry_a_signal_move(made, by):
     with pytest.raises(NotEnoughData, match="0 of 4 layers stand above noise"):
         plan_of(model, config)
     planted(config, {0: 2.0, 2: 4.0})
-    plan = plan_of(pretrained(config, ("bad", "good")), config)
+    model = pretrained(config, ("bad", "good"))
+    plan = plan_of(model, config)
     assert {n.split(".")[3] for n in plan.factors if ".layer." in n} == {"0", "2"}
     found = plan.selection
     assert [one.chosen for one in found.layers] == [True, False, True, False]
-    assert [one.above_noise for one in found.layers] == [1, 0, 1, 0]
-    assert found.layers[2].score > found.layers[0].score > found.layers[1].score == 0
+    assert [one.above_noise >= 2 for one in found.layers] == [True, False, True, False]
+    scores = [one.score for one in found.layers]
+    assert scores[2] > scores[0] > scores[1] == scores[3] == 0
     assert (found.overlap_last, found.overlap_expected) == (1, 1.0)
     random = config.strategy.model_copy(update={"name": "random-layers"})
     drawn = plan_of(model, config.model_copy(update={"strategy": random}))

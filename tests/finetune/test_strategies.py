@@ -67,7 +67,6 @@ def test_a_model_without_biases_is_offered_its_norms(made):
 
 def test_the_last_layers_are_the_top_ones_and_never_all(made):
     found = moved(made(strategy={"name": "last-layers", "last": 1}))
-    assert {n for n in found if ".layer." in n} == set(found - HEAD)
     assert all("layer.1." in name for name in found - HEAD) and len(found) == 16 + 2
     with pytest.raises(BadOption, match=r"2 of 2 layers are all"):
         planned(made(strategy={"name": "last-layers", "last": 2}))

@@ -136,6 +136,7 @@ class Resumable(transformers.Trainer):  # type: ignore[misc, unused-ignore]
             return
         self.state = transformers.TrainerState.load_from_json(str(start.folder / STATE))
         self._load_callback_state()
+        self.create_optimizer()  # the summary of a run tells its groups
         load_weights(self.model, start.folder)
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_best_model()

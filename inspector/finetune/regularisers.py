@@ -56,9 +56,8 @@ def _scale(
     """What the optimiser divides its step by, entry for entry."""
     if "exp_avg_sq" in state:
         squares: torch.Tensor = state["exp_avg_sq"]
-        return (squares / (1 - group["betas"][1] ** float(state["step"]))).sqrt() + float(
-            group["eps"]
-        )
+        seen: float = 1 - float(group["betas"][1]) ** float(state["step"])
+        return (squares / seen).sqrt() + float(group["eps"])
     if "square_avg" in state:
         averages: torch.Tensor = state["square_avg"]
         return averages.sqrt() + float(group["eps"])

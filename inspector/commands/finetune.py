@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from inspector.commands.base import AsJson, FailOn, Format, Output, Quiet, app, emit
+from inspector.errors import BadOption
 from inspector.results import Records
 
 Configuration = Annotated[
@@ -48,6 +49,17 @@ def plan(
 def finetune(
     config: Configuration,
     set: Settings = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in the folder, as if it never stopped."),
+    ] = False,
+    verify_resume: Annotated[
+        bool,
+        typer.Option(
+            "--verify-resume",
+            help="Train a few steps straight and with stops instead, and compare each bit.",
+        ),
+    ] = False,
     fail_on: FailOn = "error",
     json: AsJson = False,
     form: Format = None,
@@ -57,11 +69,21 @@ def finetune(
     """Train a model's own weights by a configuration, and measure what came of it."""
     from inspector.report.terminal import Bar, print_answer
 
+    if resume and verify_resume:
+        raise BadOption("--resume goes on with a run, --verify-resume tries one: give one of them.")
+    command = "verify-resume" if verify_resume else "finetune"
+
     def work() -> Records[Any]:
         from inspector.finetune.config import load_config
-        from inspector.finetune.run import finetune as train
 
-        with Bar("finetune", quiet, "steps") as progress:
-            return train(load_config(config, set or ()), progress)
+        loaded = load_config(config, set or ())
+        with Bar(command, quiet, "steps") as progress:
+            if verify_resume:
+                from inspector.finetune.verify import verify_resume as verified
 
-    emit("finetune", str(config), work, print_answer, json, form, output, fail_on, quiet)
+                return verified(loaded, progress)
+            from inspector.finetune.run import finetune as train
+
+            return train(loaded, progress, resume)
+
+    emit(command, str(config), work, print_answer, json, form, output, fail_on, quiet)

@@ -46,7 +46,7 @@ def read_hub(
     sieve = Sieve()
     rows: list[Row] = []
     for part in parts:
-        for fields in _fetched(id, part, split, revision):
+        for fields in fetched(id, part, split, revision):
             if len(rows) == MOST_ROWS:
                 raise BadStimuli(f"{show_plain(id)}: has more than {MOST_ROWS:,} rows.")
             rows.append(Row(file=id, line=len(rows) + 1, fields={"kind": part, **fields}))
@@ -57,9 +57,10 @@ def read_hub(
     return gather(name, origin, [file], len(rows), READERS[name](rows, sieve), sieve)
 
 
-def _fetched(
+def fetched(
     id: str, configuration: str | None, split: str, revision: str | None
 ) -> Iterator[dict[str, Any]]:
+    """The rows of a split of a data set on the Hub, labels by name; no code of it is run."""
     try:
         import datasets
     except ImportError:

@@ -2,16 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from inspector.errors import BadOption
 from inspector.fairness.items import BadStimuli, DataFile, Remark
-from inspector.fairness.rows import Row, Sieve, Unfit, read_table
+from inspector.fairness.rows import Row, Sieve, Unfit
 from inspector.finetune.config import Config, Data
-from inspector.finetune.demo_rows import PREFIX, demo_table
+from inspector.finetune.sources import rows_of
 from inspector.results import show_plain
 
 SPLITS: Final = ("train", "validation", "test")
@@ -141,10 +140,7 @@ def _examples(
         needed.append(data.label)
     needed += [name for name in (data.group, data.together) if name is not None]
     try:
-        if path.startswith(PREFIX):
-            table = demo_table(path, split)
-        else:
-            table = read_table(Path(path), sieve, needed)
+        table = rows_of(path, split, sieve, needed)
     except BadStimuli as error:
         raise BadOption(str(error)) from None
     files.append(table.file)

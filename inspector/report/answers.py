@@ -109,6 +109,14 @@ COLUMNS: dict[str, dict[str, str]] = {  # command -> heading -> field
         "new": "new",
         "also named": "ties",
     },
+    "verify-resume": {
+        "stopped": "stop",
+        "after step": "step",
+        "component": "component",
+        "same": "same",
+        "differs before step": "differs_at",
+        "steps": "steps",
+    },
     "finetune": {
         "rows": "split",
         "number": "metric",

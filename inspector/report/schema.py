@@ -41,6 +41,7 @@ RECORDS = {  # command -> module and name of its record, imported only when it i
     "probes": ("inspector.fairness.probes.catalog", "ProbeInfo"),
     "plan": ("inspector.finetune.records", "Planned"),
     "finetune": ("inspector.finetune.records", "Metric"),
+    "verify-resume": ("inspector.finetune.verify", "Resumed"),
     "demo": ("inspector.demo.catalog", "DemoModel"),
     "doctor": ("inspector.doctor", "Check"),
 }

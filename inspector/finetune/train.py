@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from inspector.errors import InspectorError
+from inspector.finetune.checkpoints import last_of
 from inspector.finetune.config import Config
 from inspector.finetune.diagnostics import Health
 from inspector.finetune.evaluate import Array, Asked, answers_of, measured
@@ -161,16 +162,29 @@ class Finetuner(Resumable):
         """One forward and backward pass; raises Diverged where the loss is not finite."""
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
-            raise Diverged(
-                f"Step {self.state.global_step + 1}: the loss is {float(loss)}. Training stopped; "
-                "the last checkpoint is good. Lower optimiser.learning_rate, add schedule.warmup "
-                "or lower optimiser.clip."
-            )
+            raise self._diverged(f"the loss is {float(loss)}")
         if self.health is not None and self.accelerator.sync_gradients:
             scaler = getattr(self.accelerator, "scaler", None)
             scale = 1.0 if scaler is None else scaler.get_scale()
             self.health.note_gradients(self.state.global_step + 1, scale)
         return loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """The norm before the step is made; raises Diverged where it is not finite.
+
+        Of float16 it may be: then its scaler leaves the step out.
+        """
+        norm = super()._get_grad_norm(model, grad_norm)
+        if getattr(self.accelerator, "scaler", None) is None and not np.isfinite(float(norm)):
+            raise self._diverged(f"the norm of the gradients is {float(norm)}")
+        return norm
+
+    def _diverged(self, what: str) -> Diverged:
+        return Diverged(
+            f"Step {self.state.global_step + 1}: {what}. Training stopped before this step; "
+            f"{last_of(self.run)}. Lower optimiser.learning_rate, add schedule.warmup or lower "
+            "optimiser.clip."
+        )
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimiser of the configuration over the groups of the plan."""

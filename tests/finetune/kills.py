@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,6 +20,14 @@ from safetensors.torch import load_file
 from inspector.finetune.checkpoints import fault, newest_complete
 from inspector.finetune.config import Config
 from inspector.finetune.run import finetune
+
+LAST = 6  # step of the run
+EACH = 4  # kills of a run until it may end
+
+
+def never() -> bool:
+    """No moment."""
+    return False
 
 
 def child(config: Config) -> int:
@@ -31,16 +40,31 @@ def child(config: Config) -> int:
     return process
 
 
-def ended(process: int, within: float) -> bool:
-    """Whether a process ended by itself within so many seconds; raises where it failed."""
-    until = time.monotonic() + within
-    while time.monotonic() < until:
+def ended(process: int, moment: Callable[[], bool]) -> bool:
+    """Whether a process ended by itself before a moment came; raises where it failed."""
+    while not moment():
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
             assert status == 0, f"the run failed with {status}"
             return True
         time.sleep(0.002)
     return False
+
+
+def random_moment(run: Path, draw: random.Random, pause: float) -> Callable[[], bool]:
+    """A moment after a random step that is still to come, or after the last one."""
+    found, _ = newest_complete(run)
+    step, begun = draw.randint(found.step if found else 0, LAST), time.time()
+    until: list[float] = []
+
+    def came() -> bool:
+        file = run / "metrics.jsonl"
+        new = file.exists() and file.stat().st_mtime > begun
+        if not until and new and last_step(run) >= step:
+            until.append(time.time() + draw.uniform(0, pause))
+        return bool(until) and time.time() > until[0]
+
+    return came
 
 
 def last_step(run: Path) -> int:
@@ -65,27 +89,28 @@ def main(config: Config, straight: Path, kills: int, seed: int) -> None:
     """Kill so often, each run as often as it takes until it ends by itself."""
     draw, run = random.Random(seed), Path(config.run)
     begun = time.monotonic()
-    assert ended(child(config.model_copy(update={"run": str(straight)})), 600)
-    whole = time.monotonic() - begun
+    assert ended(child(config.model_copy(update={"run": str(straight)})), never)
+    pause = (time.monotonic() - begun) / LAST / 2
     killed = 0
     while killed < kills:
         shutil.rmtree(run, ignore_errors=True)
-        while True:
+        for left in reversed(range(EACH + 1)):
+            moment = random_moment(run, draw, pause) if left and killed < kills else never
             process = child(config)
-            if ended(process, draw.uniform(0.1, 0.8) * whole if killed < kills else 600):
+            if ended(process, moment):
                 break
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
             killed += 1
             found, refused = newest_complete(run)
             assert found is None or fault(found.folder) is None
-            left = {
+            told = {
                 "killed": killed,
                 "logged": last_step(run),
                 "kept": found.step if found else None,
                 "refused": [f"{one.folder.name}: {one.reason}" for one in refused],
             }
-            sys.stdout.write(json.dumps(left) + "\n")
+            sys.stdout.write(json.dumps(told) + "\n")
             sys.stdout.flush()
         sys.stdout.write(json.dumps({"ended": last_step(run), **same(run, straight)}) + "\n")
         sys.stdout.flush()

@@ -23,7 +23,8 @@ from inspector.finetune.checkpoints import (
     fault,
     newest_complete,
 )
-from inspector.finetune.run import finetune
+from inspector.finetune.run import finetune, prepare, trained, trainer_of
+from inspector.finetune.train import Diverged
 from inspector.finetune.verify import verify_resume
 
 STEPS = 6  # of two epochs
@@ -229,6 +230,36 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint(made, tmp_path):
     assert found.step == 1 and refused == ()
     finetune(config, resume=True)
     assert_same(tmp_path / "run", tmp_path / "straight")
+
+
+class Poison(transformers.TrainerCallback):
+    """Spoils the second step: a weight that is no number, or a gradient that is infinite."""
+
+    def __init__(self, network: torch.nn.Module, what: str) -> None:
+        self.weight, self.what = next(network.parameters()), what
+
+    def on_step_begin(self, args, state, control, **_) -> None:
+        if state.global_step == 1 and self.what == "loss":
+            self.weight.data.fill_(float("nan"))
+        elif state.global_step == 1:
+            self.weight.register_hook(lambda gradient: gradient * float("inf"))
+
+
+@pytest.mark.parametrize("what", ["loss", "norm"])
+def test_a_run_that_diverges_stops_at_once(made, tmp_path, what):
+    ready = prepare(settings(made))
+    trainer = trainer_of(ready)
+    trainer.add_callback(Poison(ready.model.network, what))
+    with pytest.raises(Diverged, match=rf"Step 2: the {what} .*checkpoint-1 is kept"):
+        trained(trainer)
+    found, refused = newest_complete(tmp_path / "run")
+    assert found.step == 1 and refused == ()
+    weights = load_file(found.folder / "model.safetensors")
+    assert all(one.isfinite().all() for one in weights.values())
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [one["step"] for one in lines] == [0, 1]
+    assert lines[1]["loss"] > 0.1
 
 
 def test_what_breaks_is_named(made, monkeypatch):

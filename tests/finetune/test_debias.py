@@ -35,12 +35,6 @@ def test_counterfactuals_take_a_planted_bias_out(tmp_path):
     assert abs(after) < 0.3 * before
 
 
-def test_without_them_a_bias_is_learned(tmp_path):
-    finetune(load_config(CONFIG, [f"run={tmp_path}/run", *SHORT, *REVERSED]))
-    assert abs(leaning("demo:balanced")) < 0.05
-    assert leaning(f"{tmp_path}/run/model") > 0.5
-
-
 def test_a_tied_model_is_saved_as_it_was_trained(made, tmp_path):
     config = made(
         "causal-lm",
@@ -84,6 +78,8 @@ def test_the_shipped_recipe_holds_what_it_promises(tmp_path):
 
 
 @pytest.mark.soak
-def test_the_reverse_is_seen_by_the_probe(tmp_path):
-    finetune(load_config(CONFIG, [f"run={tmp_path}/run", *REVERSED, "gate="]))
-    assert gap(f"{tmp_path}/run/model") > 0.8 * gap("demo:planted")
+def test_without_them_a_bias_is_learned(tmp_path):
+    assert abs(gap("demo:balanced")) < 0.01
+    finetune(load_config(CONFIG, [f"run={tmp_path}/run", *SHORT, *REVERSED, "data.rows=6000"]))
+    assert leaning(f"{tmp_path}/run/model") > 1.0
+    assert gap(f"{tmp_path}/run/model") > 0.5 * gap("demo:planted")

@@ -13,6 +13,8 @@ from inspector.finetune.moving import moving
 from inspector.finetune.optimisers import Group
 from inspector.finetune.strategies import NAMED, Plan
 from inspector.results import Finding, show_plain
+from inspector.weights.architecture import place
+from inspector.weights.header import TensorEntry
 from inspector.weights.problems import finding
 
 SAMPLE: Final = 65_536  # elements of a moving tensor that are kept to be compared
@@ -26,7 +28,8 @@ class Proof:
 
     Ideal: `changed` and `still` are empty. `frozen` counts tensors and buffers that were to rest,
     `changed` names those of which a bit differs. `scheduled` counts tensors whose turn had come,
-    `still` names those that never moved, `unreached` those whose turn never came. `unchanged` is
+    `still` names those that never moved, `idle` biases of keys that did not, of which softmax feels
+    nothing unless places turn them, `unreached` those whose turn never came. `unchanged` is
     the share of elements of scheduled tensors that ended as they began, over `compared` elements;
     tables of vectors are left out, of which rows that nothing names get no step.
     """
@@ -35,6 +38,7 @@ class Proof:
     changed: tuple[str, ...]
     scheduled: int
     still: tuple[str, ...]
+    idle: tuple[str, ...]
     unreached: tuple[str, ...]
     unchanged: float | None
     compared: int
@@ -99,11 +103,14 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 compared += len(kept)
                 same += int((sampled(one) == kept).sum())
         frozen = list(self._all(moving=False))
+        still = [name for name in begun if name not in self.moved]
+        idle = key_biases(still)
         return Proof(
             frozen=len(frozen),
             changed=tuple(name for name, one in frozen if hashed(one) != self.hashes.get(name)),
             scheduled=len(begun),
-            still=tuple(name for name in begun if name not in self.moved),
+            still=tuple(name for name in still if name not in idle),
+            idle=idle,
             unreached=tuple(name for name in self.plan.factors if name not in begun),
             unchanged=same / compared if compared else None,
             compared=compared,
@@ -144,6 +151,15 @@ def _told(id: str, told: str, names: Sequence[str]) -> Finding:
     shown = ", ".join(show_plain(name) for name in names[:NAMED])
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return finding(id, "training", f"{told}: {shown}{more}", tensors=list(names))
+
+
+def key_biases(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of these names that are biases of keys: they add the same to all scores of a query."""
+    entries = [
+        TensorEntry(name=name, dtype="F32", shape=(1,), file="", start=0, end=0) for name in names
+    ]
+    placed = place(entries, None).placements
+    return tuple(n for n in names if (placed[n].role, placed[n].kind) == ("k", "bias"))
 
 
 def hashed(values: torch.Tensor) -> str:

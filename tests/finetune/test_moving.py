@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerState
 
-from inspector.finetune.frozen import Watch, findings_of, hashed, sampled
+from inspector.finetune.frozen import Watch, findings_of, hashed, key_biases, sampled
 from inspector.finetune.moving import rest_statistics
 from inspector.finetune.run import finetune, prepare
 from inspector.finetune.strategies import Plan
@@ -164,6 +164,12 @@ def test_what_breaks_the_plan_is_told(made):
     told = findings_of(proof)
     assert [one.id for one in told] == ["FT-FROZEN", "FT-UNREACHED", "FT-UNCHANGED"]
     assert [one.severity for one in told] == ["error", "warning", "warning"]
+
+
+def test_biases_of_keys_need_not_move():
+    names = [f"bert.encoder.layer.3.attention.self.{one}.bias" for one in ("query", "key", "value")]
+    others = ["h.0.attn.k_proj.weight", "model.layers.1.self_attn.k_proj.bias", "pooler.bias"]
+    assert key_biases([*names, *others]) == (names[1], others[1])
 
 
 def test_updates_lost_in_rounding_are_counted(made):

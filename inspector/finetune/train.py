@@ -174,7 +174,8 @@ class Finetuner(Resumable):
 
         Of float16 it may be: then its scaler leaves the step out.
         """
-        norm = super()._get_grad_norm(model, grad_norm)
+        trainer: Any = super()  # whose method has no types
+        norm = trainer._get_grad_norm(model, grad_norm)
         if getattr(self.accelerator, "scaler", None) is None and not np.isfinite(float(norm)):
             raise self._diverged(f"the norm of the gradients is {float(norm)}")
         return norm

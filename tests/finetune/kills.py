@@ -22,7 +22,7 @@ from inspector.finetune.config import Config
 from inspector.finetune.run import finetune
 
 LAST = 6  # step of the run
-EACH = 4  # kills of a run until it may end
+EACH = 2  # kills of a run until it may end
 
 
 def never() -> bool:
@@ -90,7 +90,7 @@ def main(config: Config, straight: Path, kills: int, seed: int) -> None:
     draw, run = random.Random(seed), Path(config.run)
     begun = time.monotonic()
     assert ended(child(config.model_copy(update={"run": str(straight)})), never)
-    pause = (time.monotonic() - begun) / LAST / 2
+    pause = (time.monotonic() - begun) / LAST
     killed = 0
     while killed < kills:
         shutil.rmtree(run, ignore_errors=True)

@@ -74,10 +74,12 @@ def read_splits(config: Config) -> Splits:
     }
     train = read["train"]
     validation = read.get("validation")
+    held = config.data.held_out if validation is None else 0.0
+    wanted = len(train) if config.data.rows is None else config.data.rows / (1 - held)
+    if wanted < len(train):
+        train = held_out(train, wanted / len(train), config.seed)[1]
     if validation is None:
-        train, validation = held_out(train, config.data.held_out, config.seed)
-    if config.data.rows is not None and len(train) > config.data.rows:
-        train = held_out(train, config.data.rows / len(train), config.seed)[1]
+        train, validation = held_out(train, held, config.seed)
     splits = Splits(
         train=train,
         validation=validation,

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from inspector.errors import BadOption
 from inspector.finetune.config import Config, Section, load_config
@@ -33,6 +35,17 @@ def test_every_key_is_documented():
             assert field.description.endswith("."), f"{section.__name__}.{name}"
 
 
+def with_signal(folder: Path) -> Path:
+    """The same model with a direction far above noise in each matrix of its middle layer."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    for name, one in tensors.items():
+        if ".layer.1." in name and one.ndim == 2:
+            one += 3 * one.std() / one.shape[0] ** 0.5 * torch.outer(*map(torch.ones, one.shape))
+    save_file(tensors, file, {"format": "pt"})
+    return folder
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_train(path, tmp_path):
     settings = [f"run={tmp_path / 'run'}", "training.max_steps=2", "training.device=cpu"]
@@ -40,7 +53,7 @@ def test_shipped_configurations_train(path, tmp_path):
     config = load_config(path)
     if not config.model.startswith("demo:"):
         train, test = (written(tmp_path / f"{n}.jsonl", rows(24, n)) for n in (1, 2))
-        model = saved(tmp_path / "model", "bert", num_hidden_layers=3)
+        model = with_signal(saved(tmp_path / "model", "bert", num_hidden_layers=3))
         settings += [f"model={model}", f"data.train={train}", f"data.test={test}"]
         settings += ["data.label=label", "strategy.share=0.4"]
     else:

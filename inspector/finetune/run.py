@@ -60,11 +60,10 @@ class Lines(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """Begin with what makes the run this run, or go on behind the checkpoint's last line."""
         if not state.is_world_process_zero:
             return
+        for file in self.file.parent.glob("*.jsonl"):
+            kept_lines(file, 0 if self.start is None else self.start.step)
         if self.start is None:
             self.file.write_text(json.dumps({"step": 0, "epoch": 0.0, "run": self.about}) + "\n")
-            return
-        for file in self.file.parent.glob("*.jsonl"):
-            kept_lines(file, self.start.step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Write what was logged of a step; the Trainer's summary of its own call is left out."""

@@ -13,7 +13,7 @@ from inspector.results import SEVERITIES, Records, show_plain, worst
 from inspector.weights.checkpoint import Checkpoint, open_checkpoint
 from inspector.weights.header import SOFT_CAP
 
-OK, FINDINGS, UNREADABLE, BUG = 0, 1, 2, 70
+OK, FINDINGS, UNREADABLE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
 app = typer.Typer(
     name="inspector",

@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from inspector.commands.base import AsJson, FailOn, Format, Output, Quiet, app, emit
+from inspector.commands.base import (
+    INTERRUPTED,
+    AsJson,
+    FailOn,
+    Format,
+    Output,
+    Quiet,
+    app,
+    emit,
+    say,
+)
 from inspector.errors import BadOption
 from inspector.results import Records
 
@@ -82,8 +92,13 @@ def finetune(
                 from inspector.finetune.verify import verify_resume as verified
 
                 return verified(loaded, progress)
+            from inspector.finetune.checkpoints import Interrupted
             from inspector.finetune.run import finetune as train
 
-            return train(loaded, progress, resume)
+            try:
+                return train(loaded, progress, resume)
+            except Interrupted as stopped:
+                say(str(stopped), quiet=False)
+                raise typer.Exit(INTERRUPTED) from None
 
     emit(command, str(config), work, print_answer, json, form, output, fail_on, quiet)

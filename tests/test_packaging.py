@@ -26,7 +26,7 @@ def pinned(file: str) -> dict[str, Requirement]:
 EXTRAS = PROJECT["optional-dependencies"]
 DECLARED = requirements(PROJECT["dependencies"] + EXTRAS["app"] + EXTRAS["model"])
 WITH_HUB = DECLARED | requirements(EXTRAS["data"])  # imported only where it is asked for
-NAMED_OTHERWISE = {"yaml": "pyyaml"}
+NAMED_OTHERWISE = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])

@@ -42,7 +42,7 @@ def plan(
     output: Output = None,
     quiet: Quiet = False,
 ) -> None:
-    """What a configuration would train, on which rows and how long; trains nothing."""
+    """What a run would train, and how long; trains nothing."""
     from inspector.report.terminal import Bar, print_answer
 
     def work() -> Records[Any]:
@@ -76,7 +76,7 @@ def finetune(
     output: Output = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model's own weights by a configuration, and measure what came of it."""
+    """Train a model's own weights, and measure what came of it."""
     from inspector.report.terminal import Bar, print_answer
 
     if resume and verify_resume:

@@ -1,6 +1,7 @@
 """What a run would do, before it costs anything: `inspector plan`."""
 
 import dataclasses
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -32,6 +33,11 @@ def plan(config: Config, progress: Progress = no_progress) -> Records[Planned]:
     between splits, gradients in parts against one pass, and seconds measured on some updates.
     Raises as `finetune` does, before it costs anything.
     """
+    with tempfile.TemporaryDirectory() as folder:  # the Trainer makes the folder of its run
+        return _plan(config.model_copy(update={"run": folder}), progress)
+
+
+def _plan(config: Config, progress: Progress) -> Records[Planned]:
     ready = prepare(config)
     log = Log()
     _lengths(log, ready.lengths)

@@ -224,12 +224,14 @@ def _as_unsupported(folder: Path, what: str = "it", remedy: str = "") -> Iterato
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """No progress bars of transformers' own on the terminal."""
+    """No progress bars and reports of transformers' own on the terminal."""
     logging: Any = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

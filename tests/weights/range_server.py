@@ -67,7 +67,7 @@ def _etag(content: bytes) -> str:
 class _Handler(http.server.BaseHTTPRequestHandler):
     files: Files
     lock = threading.Lock()
-    under_way = 0
+    under_way: set[int]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -77,14 +77,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         cls = type(self)
         with self.lock:
-            cls.under_way += 1
-            self.files.most_at_once = max(self.files.most_at_once, cls.under_way)
+            cls.under_way.add(id(self))
+            self.files.most_at_once = max(self.files.most_at_once, len(cls.under_way))
         try:
             self.files.ended.wait(self.files.latency)
             self._get()
         finally:
-            with self.lock:
-                cls.under_way -= 1
+            self._over()
+
+    def _over(self) -> None:
+        with self.lock:
+            type(self).under_way.discard(id(self))
 
     def _get(self) -> None:
         files = self.files
@@ -143,7 +146,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     files.ended.wait(60)
                 return
         with contextlib.suppress(ConnectionError):
-            self.wfile.write(body)
+            self.wfile.write(body[:-1])
+            self._over()  # before the client has it all, and asks for more
+            self.wfile.write(body[-1:])
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -158,7 +163,7 @@ class _Server(http.server.ThreadingHTTPServer):
 def serving(files: Mapping[str, bytes]) -> Iterator[Files]:
     """A running server of files given as path (`/folder/name`) -> content."""
     served = Files(files=dict(files))
-    handler = type("Handler", (_Handler,), {"files": served})
+    handler = type("Handler", (_Handler,), {"files": served, "under_way": set()})
     server = _Server(("127.0.0.1", 0), handler)
     served.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))

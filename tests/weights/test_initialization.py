@@ -118,12 +118,10 @@ def test_a_matrix_drawn_anew_in_minilm_is_named_beside_the_pooler(minilm, tmp_pa
 
 @pytest.mark.parametrize("name", sorted(p.parent.name for p in DEMO_FOLDER.glob("*/config.json")))
 def test_the_demo_models_are_trained(name):
-    """In masked ones what attention passes on is drawn wide, and hardly moved by training."""
     found = initialization(open_checkpoint(f"demo:{name}"))
-    drawn = untrained(found)
-    assert {r.role for r in found if r.name in drawn} == ({"v", "o"} if "mlm" in name else set())
+    assert not untrained(found)
     trained, judged = (found.summary[f"matrices_{what}"] for what in ("trained", "judged"))
-    assert trained == judged - len(drawn) > 0
+    assert trained == judged > 0
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ class Config(Section):
     """One run of fine-tuning."""
 
     model: str
-    """A directory, a Hub id or demo:NAME."""
+    """A directory on this machine, or demo:NAME."""
     task: Task
     """What is learned."""
     run: str
